@@ -1,0 +1,1 @@
+"""The shell that moves events: Kafka in, Redis between, Kafka out."""

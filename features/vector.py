@@ -1,0 +1,119 @@
+"""Feature vectors from ledgers, as of a day; docs/features.md gives each formula, unit and range.
+
+Counts and sums are exact integers until the last step. A clustering coordinate is log1p of a feature,
+rounded to 2^-24 and kept as int64, so that statistics over customers are an exact, order-free
+monoid (PROTOCOL C4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.ledger import MONEY, Ints, Ledger, order_starts
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+COORDINATE_SCALE = float(1 << 24)
+"""A coordinate is an integer multiple of 2^-24."""
+
+NAMES = (
+    "recency",
+    "tenure",
+    "frequency",
+    "monetary",
+    "frequency_30",
+    "frequency_90",
+    "frequency_365",
+    "monetary_30",
+    "monetary_90",
+    "monetary_365",
+    "basket_value",
+    "basket_items",
+    "mean_gap",
+    "return_rate",
+)
+"""Every feature, in the order of docs/features.md."""
+
+RFM = ("recency", "frequency", "monetary")
+"""What clusters by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """What scoring needs of n customers as of one day.
+
+    values: float64 by feature name, each of shape (n,); lapsed: no order left in the horizon;
+    clustered: at least one positive order and a net above 0 in the horizon. A customer that is
+    neither stands in the segment `No net purchases` (PROTOCOL C2).
+    """
+
+    values: dict[str, Floats]
+    lapsed: Flags
+    clustered: Flags
+
+    def coordinates(self, names: tuple[str, ...]) -> Ints:
+        """Return the clustering coordinates, int64 of shape (n, len(names)), in 2^-24 of log units."""
+        columns = [np.rint(np.log1p(np.maximum(self.values[name], 0.0)) * COORDINATE_SCALE) for name in names]
+        return np.stack(columns, axis=1).astype(np.int64)
+
+
+def vectors(
+    ledger: Ledger, customers: int, day: int, first_day: Ints, names: tuple[str, ...] = NAMES
+) -> Vectors:
+    """Compute the named features of `customers` customers as of `day`.
+
+    `ledger` is already expired to the horizon, its owners are 0 .. customers - 1. `first_day` (int64,
+    shape (customers,)) is the day of each one's first order ever, for tenure.
+    """
+    starts = order_starts(ledger)
+    ends = np.r_[starts[1:], len(ledger)] - 1 if len(starts) else starts
+    owner = ledger.owner[starts]
+    net = np.add.reduceat(ledger.net, starts) if len(starts) else ledger.net
+    # Records of an order are sorted by day, so its last record is its last day.
+    day_of = ledger.day[ends]
+    orders = np.where(ledger.orders[ends] > 0, ledger.orders[ends], net > 0)
+
+    def total(weights: Ints, rows: Flags | slice = slice(None)) -> Ints:
+        out = np.zeros(customers, np.int64)
+        np.add.at(out, owner[rows], weights[rows])
+        return out
+
+    frequency = total(orders)
+    net_total = total(net)
+    positive = orders > 0
+    last = np.full(customers, np.iinfo(np.int64).min)
+    np.maximum.at(last, owner[positive], day_of[positive])
+    bought = frequency > 0
+    lapsed = np.bincount(ledger.owner, minlength=customers) == 0
+    values: dict[str, Floats] = {}
+
+    def put(name: str, value: Ints | Floats) -> None:
+        if name in names:
+            values[name] = value.astype(np.float64)
+
+    put("recency", np.where(bought, np.maximum(day - np.where(bought, last, day), 0), np.nan))
+    put("frequency", frequency)
+    put("monetary", net_total / MONEY)
+    if set(names) - set(RFM):
+        put("tenure", np.maximum(day - first_day, 0))
+        for days in (30, 90, 365):
+            recent = day_of >= day - days
+            put(f"frequency_{days}", total(orders, recent))
+            put(f"monetary_{days}", total(net, recent) / MONEY)
+        gross = total(np.where(net > 0, net, 0))
+        returned = total(np.where(net < 0, -net, 0))
+        units = np.add.reduceat(ledger.units, starts) if len(starts) else ledger.units
+        items = total(np.where(net > 0, units, 0))
+        per_order = np.maximum(frequency, 1)
+        put("basket_value", gross / MONEY / per_order)
+        put("basket_items", items / per_order)
+        first = np.full(customers, np.iinfo(np.int64).max)
+        np.minimum.at(first, owner[positive], day_of[positive])
+        span = np.where(bought, last - np.where(bought, first, 0), 0)
+        put("mean_gap", np.where(frequency > 1, span / np.maximum(frequency - 1, 1), np.nan))
+        put("return_rate", np.where(gross > 0, returned / np.maximum(gross, 1), np.nan))
+    return Vectors(values, lapsed, bought & (net_total > 0))

@@ -1,0 +1,1 @@
+"""What kinds of customer there are: scaler, centroids, statistics, learners and the published model."""

@@ -1,0 +1,1 @@
+"""What a person reads: verification, quality and profiles."""
