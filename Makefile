@@ -1,0 +1,61 @@
+# Segmenter. `make help` lists the targets; every one sets up what it needs, and a second run finds it done.
+# Written for GNU make 3.81 (macOS) and later.
+
+PYTHON ?= python3
+DATASET ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check audit format lock clean
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or later); PYTEST_ARGS='-k ledger' is passed on to pytest."
+
+demo: $(STAMP) ## history in, purchases through Kafka, segments out, verified; DATASET=path takes another file than the sample
+	@$(BIN)/segmenter demo $(if $(DATASET),--dataset "$(DATASET)")
+
+test: $(STAMP) ## every test, on a real Kafka broker and a real Redis-compatible server
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP) ## formatting, lint, types, import directions, docs, known vulnerabilities
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_repository.py $(wildcard tests/test_docs.py)
+	@sh .ci/audit $(BIN)/pip-audit requirements.lock
+
+format: $(STAMP) ## formats the code and mends what lint can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## resolves pyproject.toml and requirements.in into the lock files; UPGRADE=1 takes newer releases
+	@echo "Resolving the dependencies; this takes a few minutes."
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev --output-file requirements.lock pyproject.toml requirements.in
+	$(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml requirements.in
+
+clean: ## removes the environment, the caches, and what runs left behind
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .segmenter demo.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an interrupted installation is begun again. An environment whose interpreter still runs is
+# brought up to date in place; one that was moved, or whose Python was upgraded away, is made anew.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "make: $(PYTHON) is not Python 3.11 or later. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: $(PYTHON) lacks its venv module. On Debian, Ubuntu and WSL: sudo apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) from requirements.lock: one to three minutes, once."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . \
+		>$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+	@echo "$(VENV) is ready."
