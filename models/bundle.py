@@ -1,0 +1,211 @@
+"""The published model: scaler, centroids and segments in one immutable value, named by a number and a content hash.
+
+    index      0           1          2        <- a cluster's place in `centroids`, `segments` and `sizes`
+    centroid  (2.1, ..)   (4.0, ..)  (5.2, ..)    in unscaled log space
+    segment    11 Champ..  12 Loyal   13 Dormant  an id is an identity: it never follows from the index
+
+A bundle is refused as a whole where anything in it cannot be: `BundleError` says what.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from features.vector import NAMES, Floats
+
+SCHEMA = 1
+"""Version of the JSON form; another one is refused."""
+
+FIRST_CLUSTER_ID = 11
+"""Segment ids of clusters begin here; the ones below are fixed."""
+
+HASH_CHARACTERS = 16
+"""Hex characters of a content hash: 64 bits tell apart all models that a registry will ever hold."""
+
+Maker = Literal["bootstrap", "recentre", "refine", "republish"]
+"""What made a version: a first fit, a Lloyd step, a fit to convergence, an older model put back."""
+
+State = dict[str, tuple[float, ...]]
+"""What a learner keeps beside the centroids, as named rows of finite numbers."""
+
+
+class BundleError(ValueError):
+    """A model that cannot be used; the message says which part and why."""
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A kind of customer: an id that stays, and a name for people."""
+
+    id: int
+    name: str
+
+
+LAPSED = Segment(1, "Lapsed")
+"""Customers without any order in the horizon."""
+
+NO_NET = Segment(2, "No net purchases")
+"""Customers without a positive order, or with a net <= 0, in the horizon (PROTOCOL C2)."""
+
+FIXED = (LAPSED, NO_NET)
+"""The segments outside K-Means, part of every model."""
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model version over d features and k clusters.
+
+    version: 1, 2, 3, …; parent: content hash of the bundle it was made from, None at bootstrap;
+    day: the day (since 1970-01-01) whose statistics it was made from; learner: who made it;
+    features: d names of `features.vector.NAMES`; horizon_days: days of orders that count;
+    margin: a published label moves only where d(new) < margin * d(old), in (0, 1];
+    scale: d standard deviations of log units; centroids: k rows of d, unscaled log units;
+    segments: k, aligned with centroids; learner_state: the learner's own; sizes: k, customers in
+    each cluster of the statistics it was made from.
+    """
+
+    version: int
+    parent: str | None
+    day: int
+    learner: str
+    features: tuple[str, ...]
+    horizon_days: int
+    margin: float
+    scale: tuple[float, ...]
+    centroids: tuple[tuple[float, ...], ...]
+    segments: tuple[Segment, ...]
+    created_by: Maker
+    sizes: tuple[int, ...]
+    learner_state: State = {}
+    schema: int = SCHEMA
+
+    @property
+    def k(self) -> int:
+        """How many clusters."""
+        return len(self.centroids)
+
+
+class _Header(msgspec.Struct):
+    schema: int
+
+
+def encode(bundle: Bundle) -> bytes:
+    """Return the canonical JSON: sorted keys, shortest decimals that read back exactly. Raises `BundleError`."""
+    validate(bundle)
+    return msgspec.json.encode(bundle, order="sorted")
+
+
+def decode(data: bytes) -> Bundle:
+    """Return the bundle of `encode`'s bytes. Raises `BundleError` for anything that cannot be a model."""
+    try:
+        schema = msgspec.json.decode(data, type=_Header).schema
+        if schema != SCHEMA:
+            raise BundleError(f"model has schema {schema}, this program reads schema {SCHEMA}: upgrade or retrain")
+        bundle = msgspec.json.decode(data, type=Bundle)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"model cannot be read: {error}") from error
+    validate(bundle)
+    return bundle
+
+
+def content_hash(bundle: Bundle) -> str:
+    """Return the first 64 bits of the SHA-256 of the canonical JSON, as hex: with the version, a model's name."""
+    return sha256(encode(bundle)).hexdigest()[:HASH_CHARACTERS]
+
+
+def successor(
+    bundle: Bundle,
+    *,
+    day: int,
+    created_by: Maker,
+    centroids: Floats | None = None,
+    scale: Floats | None = None,
+    sizes: tuple[int, ...] | None = None,
+) -> Bundle:
+    """Return the next version; what is None is inherited. centroids: float64 (k, d); scale: float64 (d,)."""
+    return msgspec.structs.replace(
+        bundle,
+        version=bundle.version + 1,
+        parent=content_hash(bundle),
+        day=day,
+        created_by=created_by,
+        centroids=bundle.centroids if centroids is None else rows(centroids),
+        scale=bundle.scale if scale is None else tuple(scale.tolist()),
+        sizes=bundle.sizes if sizes is None else sizes,
+    )
+
+
+def rows(table: Floats) -> tuple[tuple[float, ...], ...]:
+    """Return a float64 array of shape (k, d) as the tuples that a bundle holds."""
+    return tuple(tuple(row) for row in table.tolist())
+
+
+def centroid_array(bundle: Bundle) -> Floats:
+    """Return the centroids as a read-only float64 array of shape (k, d)."""
+    return _read_only(bundle.centroids)
+
+
+def scale_array(bundle: Bundle) -> Floats:
+    """Return the scale as a read-only float64 array of shape (d,)."""
+    return _read_only(bundle.scale)
+
+
+def segment_ids(bundle: Bundle) -> tuple[int, ...]:
+    """Return the clusters' segment ids in the order of the centroids."""
+    return tuple(segment.id for segment in bundle.segments)
+
+
+def segment_of(bundle: Bundle, segment_id: int) -> Segment | None:
+    """Return the segment, fixed or a cluster's, that has an id; None where the model has none."""
+    return next((segment for segment in (*FIXED, *bundle.segments) if segment.id == segment_id), None)
+
+
+@lru_cache(maxsize=64)
+def _read_only(table: tuple[float, ...] | tuple[tuple[float, ...], ...]) -> Floats:
+    array = np.array(table, np.float64)
+    array.flags.writeable = False
+    return array
+
+
+def validate(bundle: Bundle) -> None:
+    """Raise `BundleError` where shapes, ranges, names or ids of a bundle cannot be."""
+    for broken, message in _complaints(bundle):
+        if broken:
+            raise BundleError(f"model version {bundle.version}: {message}")
+
+
+def _complaints(bundle: Bundle) -> list[tuple[bool, str]]:
+    """Return (is it so?, what is wrong), in the order in which they make sense to a reader."""
+    d, k = len(bundle.features), len(bundle.centroids)
+    ids = [segment.id for segment in bundle.segments]
+    names = [segment.name for segment in (*FIXED, *bundle.segments)]
+    unknown = sorted(set(bundle.features) - set(NAMES))
+    return [
+        (bundle.schema != SCHEMA, f"schema is {bundle.schema}, not {SCHEMA}"),
+        (bundle.version < 1, "a version is 1 or greater"),
+        (bundle.version > 1 and not bundle.parent, "a version above 1 names its parent's hash"),
+        (not bundle.learner, "no learner is named"),
+        (not 0 < bundle.margin <= 1, f"margin {bundle.margin} is not in (0, 1]"),
+        (bundle.horizon_days < 1, f"horizon of {bundle.horizon_days} days is not positive"),
+        (d == 0 or len(set(bundle.features)) < d, f"features {bundle.features} are empty or repeat"),
+        (bool(unknown), f"unknown features {unknown}"),
+        (k == 0, "there is no centroid"),
+        (any(len(row) != d for row in bundle.centroids), f"a centroid has not {d} coordinates, one a feature"),
+        (len(bundle.scale) != d, f"scale has {len(bundle.scale)} numbers for {d} features"),
+        (not _finite(bundle.scale) or min(bundle.scale) <= 0, f"scale {bundle.scale} is not finite and above 0"),
+        (not all(map(_finite, bundle.centroids)), "a centroid is not finite"),
+        (len(ids) != k, f"{len(ids)} segments for {k} centroids"),
+        (len(set(ids)) < len(ids), f"segment ids {ids} repeat"),
+        (any(i < FIRST_CLUSTER_ID for i in ids), f"segment ids {ids}: clusters begin at {FIRST_CLUSTER_ID}"),
+        (len(set(names)) < len(names), f"segment names {names} repeat"),
+        (not all(name.strip() for name in names), "a segment has no name"),
+        (len(bundle.sizes) != k or any(n < 0 for n in bundle.sizes), f"sizes {bundle.sizes} do not fit {k} clusters"),
+        (not all(map(_finite, bundle.learner_state.values())), "the learner's state is not finite"),
+    ]
+
+
+def _finite(numbers: tuple[float, ...]) -> bool:
+    return bool(np.isfinite(numbers).all())
