@@ -195,7 +195,10 @@ def _complaints(bundle: Bundle) -> list[tuple[bool, str]]:
         (k == 0, "there is no centroid"),
         (any(len(row) != d for row in bundle.centroids), f"a centroid has not {d} coordinates, one a feature"),
         (len(bundle.scale) != d, f"scale has {len(bundle.scale)} numbers for {d} features"),
-        (not _finite(bundle.scale) or min(bundle.scale) <= 0, f"scale {bundle.scale} is not finite and above 0"),
+        (
+            not _finite(bundle.scale) or min(bundle.scale, default=1.0) <= 0,
+            f"scale {bundle.scale} is not finite and above 0",
+        ),
         (not all(map(_finite, bundle.centroids)), "a centroid is not finite"),
         (len(ids) != k, f"{len(ids)} segments for {k} centroids"),
         (len(set(ids)) < len(ids), f"segment ids {ids} repeat"),

@@ -57,9 +57,7 @@ class Statistics:
         """
         members = (np.arange(k)[:, None] == nearest[None, :]).astype(np.int64)
         squares = (coordinates * coordinates + _HALF) >> FRACTION_BITS
-        inside = nearest >= 0
-        # A row outside the clusters may hold anything; it must not even be multiplied by 0 after an overflow.
-        return cls(members.sum(axis=1), members @ np.where(inside[:, None], coordinates, 0), members @ squares)
+        return cls(members.sum(axis=1), members @ coordinates, members @ squares)
 
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(self.n + other.n, self.sums + other.sums, self.squares + other.squares)
