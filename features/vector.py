@@ -56,8 +56,11 @@ class Vectors:
     clustered: Flags
 
     def coordinates(self, names: tuple[str, ...]) -> Ints:
-        """Return the clustering coordinates, int64 of shape (n, len(names)), in 2^-24 of log units."""
-        columns = [np.rint(np.log1p(np.maximum(self.values[name], 0.0)) * COORDINATE_SCALE) for name in names]
+        """Return the clustering coordinates, int64 of shape (n, len(names)), in 2^-24 of log units.
+
+        What is undefined or negative (only outside the clusters, or a mean gap of one order) counts as 0.
+        """
+        columns = [np.rint(np.log1p(np.fmax(self.values[name], 0.0)) * COORDINATE_SCALE) for name in names]
         return np.stack(columns, axis=1).astype(np.int64)
 
 

@@ -1,0 +1,71 @@
+"""Erasure: what a partition forgets of a customer, and the mark that keeps replays from bringing him back (PROTOCOL H4)."""
+
+from __future__ import annotations
+
+import hmac
+
+import msgspec
+import numpy as np
+
+from consumer.messages import Emission, Outbox, event_headers
+from consumer.scoring import score, within_horizon
+from consumer.step import SAMPLE_ROW, Context, Decision, Mark
+from features.codec import decode_states
+from features.identity import position
+from features.transaction import Control
+
+
+def keyed_hash(key: bytes, customer: str) -> str:
+    """Return the name under which an erased customer's mark is kept: HMAC-SHA-256, so it tells nothing without the key."""
+    return hmac.new(key, customer.encode(), "sha256").hexdigest()
+
+
+def erase(
+    context: Context,
+    control: Control,
+    blob: bytes | None,
+    earlier: Mark | None,
+    key: bytes,
+    rows: dict[str, bytes],
+) -> Decision:
+    """Take a customer out of states, statistics and the rows left for learning; leave a mark and a tombstone.
+
+    control.at, else the watermark (event clock) or the time of publishing (wall clock) dates the erasure;
+    the caller has put it in. rows: `sample:<n>` and `touched:<n>` values that may hold his vector.
+    """
+    state, bundle = context.state, context.bundle
+    assert control.at is not None
+    states = decode_states([blob])
+    heads, sweep = states.heads, state.sweep
+    place = position(control.customer)
+    statistics = context.statistics
+    if blob is not None and (sweep.cursor is None or place <= sweep.cursor or heads["sweep"][0] == sweep.number):
+        ledger = within_horizon(states, state.day - context.rules.horizon_days)
+        scores = score(ledger, heads["first_day"], state.day, bundle)
+        statistics = statistics - scores.statistics(np.ones(1, np.bool_))
+    revision = max(int(heads["revision"][0]), earlier.revision if earlier else 0)
+    mark = Mark(max(control.at, earlier.at if earlier else control.at), revision)
+    hashed, value = keyed_hash(key, control.customer), msgspec.json.encode(mark)
+    headers = event_headers(control.offset)
+    emissions = (
+        Emission("segments", control.customer.encode(), None, headers),
+        Emission("erasures", hashed.encode(), value, headers),
+    )
+    counts = {"lines": 1, "erasures": 1, "erased_customers": int(blob is not None)}
+    return Decision(
+        state=msgspec.structs.replace(
+            state, applied=control.offset + 1, erased=state.erased + 1, counters=state.counted(counts)
+        ),
+        statistics=statistics,
+        outbox=Outbox(emissions),
+        deleted=[control.customer] if blob is not None else [],
+        marks={hashed: value},
+        replaced={
+            name: left for name, data in rows.items() if (left := _without(data, place, len(bundle.features))) != data
+        },
+    )
+
+
+def _without(data: bytes, place: int, d: int) -> bytes:
+    table = np.frombuffer(data, SAMPLE_ROW).reshape(-1, d + 1)
+    return table[table[:, 0] != place].tobytes()

@@ -1,0 +1,127 @@
+"""Where one partition stands: the part of its state that is not a customer's. One JSON value in Redis.
+
+    offset applied -> day (= the sweep's day) -> sweep (number, model, cursor) -> counters
+
+A partition always has exactly one sweep, running or ended. The sweep stands for one (day, model version);
+its number names it, so that a second sweep of the same day and version (a rebuild) is another one
+(PROTOCOL C5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Literal
+
+import msgspec
+
+from features.identity import POSITION_BITS
+from features.transaction import EPOCH_ORDINAL
+
+START = -1
+"""The cursor of a sweep that has seen nobody."""
+
+EVERYONE = 1 << POSITION_BITS
+
+
+class Sweep(msgspec.Struct, frozen=True):
+    """One re-scoring of all customers as of a day.
+
+    cursor: customers up to this position are done, None: all are. sample_below: those at a lower
+    position leave their vectors for the refinement.
+    """
+
+    number: int
+    day: int
+    version: int
+    model_hash: str
+    cursor: int | None
+    sample_below: int = EVERYONE
+    previous_version: int | None = None
+    """The model of the sweep before: it tells silence from a change of the model."""
+
+    @property
+    def ended(self) -> bool:
+        return self.cursor is None
+
+
+class Ahead(msgspec.Struct, frozen=True):
+    """A run of events far ahead of the day (DESIGN D5): how many in a row, and the first customers."""
+
+    count: int = 0
+    customers: tuple[int, ...] = ()
+
+
+class PartitionState(msgspec.Struct, frozen=True):
+    """Everything but the customers. watermark: greatest accepted event time, local seconds."""
+
+    applied: int
+    sweep: Sweep
+    watermark: int
+    ahead: Ahead = Ahead()
+    erased: int = 0
+    counters: dict[str, int] = {}
+
+    @property
+    def day(self) -> int:
+        return self.sweep.day
+
+    def counted(self, more: Mapping[str, int]) -> dict[str, int]:
+        """Return the counters with some added."""
+        return self.counters | {name: self.counters.get(name, 0) + n for name, n in more.items() if n}
+
+
+class DayEntry(msgspec.Struct, frozen=True):
+    """One line of the day log: sweep `number` of (day, version) began before input offset `applied`."""
+
+    number: int
+    day: int
+    version: int
+    model_hash: str
+    applied: int
+
+
+class SnapshotRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What a finished sweep leaves for the leader (PROTOCOL C6)."""
+
+    number: int
+    day: int
+    version: int
+    statistics: bytes
+    sample_share: float
+
+
+Clock = Literal["wall", "event"]
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """The settings that decide what an event means; the same for every worker of a namespace."""
+
+    horizon_days: int = 365
+    dedupe_days: int = 7
+    forget_after_days: int = 1095
+    ahead_days: int = 31
+    ahead_events: int = 10
+    ahead_customers: int = 3
+    clock: Clock = "wall"
+    emit: Literal["changes", "all"] = "changes"
+
+
+class History(msgspec.Struct, frozen=True):
+    """What the bootstrap read: up to when (local seconds, None: no history), and whether its rows had ids."""
+
+    cutoff: int | None = None
+    has_ids: bool = False
+
+
+def iso(day: int) -> str:
+    """Return a day as ISO 8601."""
+    return date.fromordinal(day + EPOCH_ORDINAL).isoformat()
+
+
+def encode_state(state: PartitionState) -> bytes:
+    return msgspec.json.encode(state)
+
+
+def decode_state(data: bytes) -> PartitionState:
+    return msgspec.json.decode(data, type=PartitionState)

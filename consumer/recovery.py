@@ -1,0 +1,146 @@
+"""Taking a partition over: what its state in Redis and its commit in Kafka say together (PROTOCOL B). Pure.
+
+                       Redis' last == committed          in step        seek to applied
+                       Redis' parent == committed        republish      the outbox again, then as above
+    sequence behind    Redis lost writes                 diverged       raise revisions from the output, then replay
+    sequence ahead     Kafka lost commits                lost           stop, exit code 3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+import msgspec
+import numpy as np
+
+from consumer.messages import SegmentRecord
+from consumer.partition import PartitionState
+from consumer.ports import Committed, InputRecord
+from features.codec import States, decode_states, encode_states
+from features.identity import position
+from features.store import Fence
+
+
+class Verdict(Enum):
+    """What a new owner does first."""
+
+    IN_STEP = "in step"
+    FIRST = "first"
+    """Nothing was ever committed: commit (applied, 0:0) before anything else (B3)."""
+    REPUBLISH = "republish"
+    DIVERGED = "diverged"
+    LOST = "lost"
+
+
+def parse_commit_id(text: str) -> tuple[int, int] | None:
+    """Return (epoch, sequence) of a commit id, None where the text is none of ours."""
+    epoch, colon, sequence = text.partition(":")
+    if colon and epoch.isdecimal() and sequence.isdecimal():
+        return int(epoch), int(sequence)
+    return None
+
+
+def judge(fence: Fence, committed: Committed | None, tail: tuple[int, int] | None, has_outbox: bool) -> Verdict:
+    """Compare what Redis and Kafka know of a partition.
+
+    committed: None or with foreign metadata, where the group's offsets were reset, have expired, or the
+    broker forgets; then `tail`, the highest (epoch, sequence) header of the output partition, decides
+    (B3). A commit with an empty outbox leaves no header, so a lower tail means: publish the last outbox,
+    which is empty or was not published.
+    """
+    last, parent = _id(fence.last), _id(fence.parent)
+    known = parse_commit_id(committed.metadata) if committed is not None else None
+    if known is None:
+        if tail is None:
+            return Verdict.FIRST if last == (0, 0) else Verdict.REPUBLISH
+        if tail == last:
+            return Verdict.IN_STEP
+        if _before(last, tail):
+            return Verdict.DIVERGED
+        return Verdict.REPUBLISH
+    if known == last:
+        return Verdict.IN_STEP
+    if known == parent:
+        return Verdict.REPUBLISH
+    return Verdict.LOST if _before(known, last) else Verdict.DIVERGED
+
+
+def _id(text: str) -> tuple[int, int]:
+    found = parse_commit_id(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no commit id")
+    return found
+
+
+def _before(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Order commits: the sequence grows by one a commit over all epochs."""
+    return (a[1], a[0]) < (b[1], b[0])
+
+
+def new_epoch(fence: Fence, committed: Committed | None, tail: tuple[int, int] | None) -> int:
+    """Return an epoch above every one that Redis or Kafka has seen (B2)."""
+    known = parse_commit_id(committed.metadata) if committed is not None else None
+    return max(fence.epoch, *(pair[0] for pair in (known, tail) if pair is not None), 0) + 1
+
+
+def tail_of(records: Sequence[InputRecord]) -> tuple[int, int] | None:
+    """Return the highest (epoch, sequence) in output records' headers."""
+    found: tuple[int, int] | None = None
+    for record in records:
+        headers = dict(record.headers)
+        if "epoch" in headers and "sequence" in headers:
+            pair = int(headers["epoch"]), int(headers["sequence"])
+            found = pair if found is None or _before(found, pair) else found
+    return found
+
+
+def published(records: Sequence[InputRecord]) -> dict[str, SegmentRecord]:
+    """Return the last record of each customer in an output partition; a tombstone ends one."""
+    last: dict[str, SegmentRecord] = {}
+    for record in records:
+        if record.key is None:
+            continue
+        customer = record.key.decode()
+        if record.value is None:
+            last.pop(customer, None)
+        else:
+            last[customer] = msgspec.json.decode(record.value, type=SegmentRecord)
+    return last
+
+
+def raised(
+    customers: Sequence[str],
+    blobs: Sequence[bytes | None],
+    last: Mapping[str, SegmentRecord],
+    state: PartitionState,
+    day_of: Mapping[str, int],
+) -> tuple[dict[str, bytes], dict[str, int]]:
+    """Raise revision, segment and entered day to what was published (B4); return (states, created positions).
+
+    The label at the start of the customer's day stays what Redis knew, so that the replay decides by the
+    same anchor as the first time. day_of: the day of each `entered_on`.
+    """
+    states = decode_states(blobs)
+    heads, sweep = states.heads, state.sweep
+    positions = np.array([position(customer) for customer in customers], np.int64)
+    counted = np.array([blob is not None for blob in blobs]) & (
+        np.full(len(customers), sweep.cursor is None) | (positions <= (sweep.cursor or 0))
+    )
+    chosen = []
+    for row, customer in enumerate(customers):
+        record = last[customer]
+        if record.revision <= heads["revision"][row]:
+            continue
+        if counted[row] and heads["sweep"][row] != sweep.number:
+            heads["anchor"][row] = heads["segment"][row]
+            heads["sweep"][row] = sweep.number
+        heads["revision"][row] = record.revision
+        heads["segment"][row] = record.segment.id
+        heads["previous"][row] = record.previous.id if record.previous else 0
+        heads["entered_day"][row] = day_of[record.entered_on]
+        chosen.append(row)
+    blobs_out = encode_states(States(heads, states.ledger, states.seen), np.array(chosen, np.int64))
+    written = {customers[row]: blob for row, blob in zip(chosen, blobs_out, strict=True)}
+    created = {customers[row]: int(positions[row]) for row in chosen if blobs[row] is None}
+    return written, created

@@ -1,0 +1,373 @@
+"""Decide everything about one batch of events, touch nothing: data in, a decision out (DESIGN D3).
+
+    accept      lines -> applied | repeated | refused with a reason
+    turn        a customer whom the running sweep has not reached does his own day's turn first (PROTOCOL C5)
+    contribute  - his old vector, + his new one, at the nearest centroid, never the label (PROTOCOL C3)
+    label       margin against the label at the start of his day
+    emit        a record for each change, with its cause
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import numpy as np
+
+from consumer.clock import Cut, without
+from consumer.messages import Cause, Emission, Outbox, event_headers, turn_headers
+from consumer.partition import DayEntry, History, PartitionState, Rules, SnapshotRecord, iso
+from consumer.scoring import Scores, emissions, move, republish, rescored, score, within_horizon
+from features.codec import MAX_SEEN, NO_DAY, Seen, States, decode_states, encode_states
+from features.identity import position
+from features.ledger import Ints, Ledger, Lines, fold, from_lines, merge
+from features.transaction import DAY_SECONDS, Batch, Reason, Refusal
+from features.vector import Flags
+from models.bundle import Bundle
+from models.centroids import Indices
+from models.population import Statistics
+
+SAMPLE_ROW = np.dtype("<i8")
+"""Rows of samples and touched vectors: position, then d coordinates, all int64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a partition's decisions rest on, beside the batch and the customers."""
+
+    state: PartitionState
+    statistics: Statistics
+    bundle: Bundle
+    previous: Bundle | None
+    rules: Rules
+    history: History
+    wants_touched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Everything that one commit writes; the worker adds epoch and sequence."""
+
+    state: PartitionState
+    statistics: Statistics
+    outbox: Outbox = Outbox()
+    states: Mapping[str, bytes] = field(default_factory=dict)
+    created: Mapping[str, int] = field(default_factory=dict)
+    deleted: Sequence[str] = ()
+    day_entry: DayEntry | None = None
+    begins: bool = False
+    sample: bytes = b""
+    touched: bytes = b""
+    snapshot: SnapshotRecord | None = None
+    marks: Mapping[str, bytes] = field(default_factory=dict)
+    replaced: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What stays of an erased customer, under his keyed hash: when (local seconds) and his last revision."""
+
+    at: int
+    revision: int
+
+
+def refuse_foreign(batch: Batch, partition: int, partition_of: Callable[[str], int]) -> Batch:
+    """Refuse the lines of customers whose key belongs to another partition: never two states of one customer."""
+    home = np.array([partition_of(customer) for customer in batch.customers] or [0]) == partition
+    controls = {c.customer for c in batch.controls if c.kind == "erase"}
+    astray = {c for c, at_home in zip(batch.customers, home, strict=False) if not at_home}
+    wrong_controls = [c for c in batch.controls if c.customer in astray & controls]
+    if wrong_controls:
+        refusals = [Refusal(c.offset, Reason.FOREIGN_PARTITION, "an erasure for another partition") for c in wrong_controls]
+        kept = tuple(c for c in batch.controls if c not in wrong_controls)
+        batch = replace(batch, controls=kept, refused=tuple(sorted((*batch.refused, *refusals), key=_by_offset)))
+    keep = home[batch.lines.owner]
+    if keep.all():
+        return batch
+    refusals = []
+    for row in np.flatnonzero(~keep):
+        key, customer = batch.keys[row], batch.customers[batch.lines.owner[row]]
+        reason = Reason.KEY_MISSING if key is None else Reason.KEY_MISMATCH
+        if key == customer.encode():
+            reason = Reason.FOREIGN_PARTITION
+        refusals.append(Refusal(int(batch.offset[row]), reason, "the key must be customer_id, partitioned by murmur2"))
+    return without(batch, keep, refusals)
+
+
+def wanted(batch: Batch) -> list[str]:
+    """Return the customers whose states a batch needs, each once, in the order of their first mention."""
+    return [batch.customers[owner] for owner in np.unique(batch.lines.owner)]
+
+
+def step(
+    context: Context, piece: Cut, blobs: Sequence[bytes | None], marks: Mapping[str, Mark] | None = None
+) -> Decision:
+    """Apply the lines of `piece.now`; `blobs` are the states of `wanted(piece.now)`, None for new customers.
+
+    Raises `features.codec.InvalidState` where a stored state cannot be trusted.
+    """
+    batch = _renumbered(piece.now)
+    states = decode_states(blobs)
+    known = np.array([blob is not None for blob in blobs], np.bool_)
+    _begin_lives(states, known, batch.customers, marks or {})
+    accepted, refused, repeated = _accept(context, batch, states, marks or {})
+    applied = batch.lines.take(accepted)
+    touched = np.zeros(len(blobs), np.bool_)
+    touched[applied.owner] = True
+    change = _Change(context, batch, states, known, touched)
+    change.turn()
+    change.apply(applied)
+    change.relabel(accepted)
+    seen, dropped = _remember(states.seen, applied, context)
+    return change.decision(replace(states, seen=seen), piece, refused, int(accepted.sum()), repeated, dropped)
+
+
+def _renumbered(batch: Batch) -> Batch:
+    """Return the batch with owners 0 .. m-1, in the order of `wanted`."""
+    owners, compact = np.unique(batch.lines.owner, return_inverse=True)
+    lines = replace(batch.lines, owner=compact.astype(np.int64))
+    return replace(batch, customers=[batch.customers[owner] for owner in owners], lines=lines)
+
+
+def _begin_lives(states: States, known: Flags, customers: Sequence[str], marks: Mapping[str, Mark]) -> None:
+    """Let a new life after an erasure go on at the last revision (PROTOCOL H4)."""
+    for row in np.flatnonzero(~known):
+        mark = marks.get(customers[row])
+        if mark is not None:
+            states.heads["revision"][row] = mark.revision
+
+
+def _accept(
+    context: Context, batch: Batch, states: States, marks: Mapping[str, Mark]
+) -> tuple[Flags, list[Refusal], int]:
+    """Return (lines that count, refusals, number of repeated lines)."""
+    state, rules, history = context.state, context.rules, context.history
+    lines = batch.lines
+    tests: list[tuple[Reason, str, Flags]] = []
+    if marks:
+        erased_at = np.array([marks[c].at if c in marks else np.iinfo(np.int64).min for c in batch.customers])
+        tests.append((Reason.ERASED, "dated at or before the customer's erasure", batch.time <= erased_at[lines.owner]))
+    tests.append(
+        (Reason.TOO_LATE, f"older than the horizon of {rules.horizon_days} days", lines.day < state.day - rules.horizon_days)
+    )
+    if history.cutoff is not None:
+        tests.append((Reason.BEFORE_CUTOFF, "the history may hold it already", _before_cutoff(context, batch)))
+    good = np.ones(len(lines), np.bool_)
+    refused: list[Refusal] = []
+    for reason, detail, hit in tests:
+        refused += [Refusal(int(batch.offset[row]), reason, detail) for row in np.flatnonzero(hit & good)]
+        good &= ~hit
+    repeated = _repeated(lines, good, states.seen)
+    return good & ~repeated, refused, int(repeated.sum())
+
+
+def _before_cutoff(context: Context, batch: Batch) -> Flags:
+    """Flag lines dated within the history that its ids cannot tell from the history's own (PROTOCOL H3).
+
+    Ids are kept for the dedupe horizon, counted in the partition's days from the cutoff; before and
+    after that span nothing tells a repeated line from a late one.
+    """
+    assert context.history.cutoff is not None
+    cutoff_day = context.history.cutoff // DAY_SECONDS
+    span = context.rules.dedupe_days
+    comparable = batch.of_history | (context.history.has_ids & (batch.lines.event_id != 0))
+    if context.state.day > cutoff_day + span:
+        comparable = np.zeros(len(batch.lines), np.bool_)
+    inside = comparable & (batch.lines.day >= cutoff_day - span)
+    flagged: Flags = (batch.time <= context.history.cutoff) & ~inside
+    return flagged
+
+
+def _repeated(lines: Lines, good: Flags, seen: Seen) -> Flags:
+    """Flag good lines whose (customer, event id) was accepted before, or earlier in this batch."""
+    with_id = np.flatnonzero(good & (lines.event_id != 0))
+    repeated = np.zeros(len(lines), np.bool_)
+    if not len(with_id):
+        return repeated
+    owner = np.r_[seen.owner, lines.owner[with_id]]
+    event = np.r_[seen.id, lines.event_id[with_id]]
+    # A stable sort keeps what was seen before the batch, and the batch's own order, in front.
+    order = np.lexsort((np.arange(len(owner)), event, owner))
+    again = np.zeros(len(owner), np.bool_)
+    again[order[1:]] = (owner[order[1:]] == owner[order[:-1]]) & (event[order[1:]] == event[order[:-1]])
+    repeated[with_id] = again[len(seen.owner) :]
+    return repeated
+
+
+def _remember(seen: Seen, applied: Lines, context: Context) -> tuple[Seen, int]:
+    """Add the accepted ids, drop those past the dedupe horizon and the oldest above the cap (PROTOCOL H3)."""
+    fresh = applied.event_id != 0
+    owner = np.r_[seen.owner, applied.owner[fresh]]
+    event = np.r_[seen.id, applied.event_id[fresh]]
+    day = np.r_[seen.day, np.full(int(fresh.sum()), context.state.day)]
+    young = day >= context.state.day - context.rules.dedupe_days
+    owner, event, day = owner[young], event[young], day[young]
+    order = np.lexsort((event, -day, owner))
+    owner, event, day = owner[order], event[order], day[order]
+    counts = np.bincount(owner) if len(owner) else np.zeros(0, np.int64)
+    if not len(counts) or counts.max() <= MAX_SEEN:
+        return Seen(owner, event, day), 0
+    rank = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = rank < MAX_SEEN
+    return Seen(owner[kept], event[kept], day[kept]), int((~kept).sum())
+
+
+class _Change:
+    """The customers of one batch between their old states and their new ones."""
+
+    def __init__(self, context: Context, batch: Batch, states: States, known: Flags, touched: Flags) -> None:
+        self.context, self.batch, self.states = context, batch, states
+        self.day, self.sweep = context.state.day, context.state.sweep
+        self.touched, self.known = touched, known
+        self.positions = np.array([position(customer) for customer in batch.customers], np.int64)
+        cursor = self.sweep.cursor
+        passed = np.ones(len(known), np.bool_) if cursor is None else self.positions <= cursor
+        self.counted = known & (passed | (states.heads["sweep"] == self.sweep.number))
+        self.ledger = within_horizon(states, self.day - context.rules.horizon_days)
+        self.before = self._score()
+        self.statistics = context.statistics - self.before.statistics(self.counted & touched)
+        self.emissions: list[Emission] = []
+        self.counters: Counter[str] = Counter()
+        self.sample = b""
+
+    def turn(self) -> None:
+        """Let the customers whom the sweep has not reached yet turn their day before their event."""
+        heads = self.states.heads
+        rows = np.flatnonzero(self.known & self.touched & ~self.counted)
+        if len(rows):
+            labels = self.before.labels(heads["segment"].astype(np.int64), self.context.bundle)
+            records, counts = turned(self.context, self.batch.customers, self.states, self.ledger, self.before, rows, labels)
+            self.emissions += records
+            self.counters.update(counts)
+            self.sample = sample_rows(self.context, self.positions, self.before, rows)
+        new_day = self.touched & (heads["sweep"] != self.sweep.number)
+        heads["anchor"][new_day] = heads["segment"][new_day]
+        heads["sweep"][self.touched] = self.sweep.number
+
+    def apply(self, applied: Lines) -> None:
+        """Merge the accepted lines, and count the new vectors."""
+        heads = self.states.heads
+        np.minimum.at(heads["first_day"], applied.owner, applied.day.astype(np.int32))
+        np.maximum.at(heads["last_day"], applied.owner, applied.day.astype(np.int32))
+        self.ledger = fold(merge(self.ledger, from_lines(applied)))
+        self.after = self._score()
+        self.statistics = self.statistics + self.after.statistics(self.touched)
+
+    def relabel(self, accepted: Flags) -> None:
+        """Publish the labels that changed, each with the offset and the cause of the customer's last line."""
+        heads, bundle = self.states.heads, self.context.bundle
+        labels = self.after.labels(heads["anchor"].astype(np.int64), bundle)
+        changed = self.touched & (labels != heads["segment"])
+        shown = self.touched if self.context.rules.emit == "all" else changed
+        rows, moved = np.flatnonzero(shown), np.flatnonzero(changed)
+        move(self.states, moved, labels[moved], self.day)
+        republish(self.states, np.flatnonzero(shown & ~changed))
+        last = np.zeros(len(heads), np.int64)
+        index = np.flatnonzero(accepted)
+        np.maximum.at(last, self.batch.lines.owner[index], index)
+        causes = [_cause(self.batch.lines, int(last[row]), self.day) for row in rows]
+        headers = [event_headers(int(self.batch.offset[last[row]])) for row in rows]
+        self.emissions += emissions(
+            self.batch.customers, self.states, self.ledger, self.after, rows, causes, headers, self.day, bundle
+        )
+        self.counters.update(f"moves.{cause}" for cause, row in zip(causes, rows, strict=True) if changed[row])
+
+    def decision(
+        self, states: States, piece: Cut, refused: list[Refusal], applied: int, repeated: int, dropped: int
+    ) -> Decision:
+        """Put the new states, statistics, outbox and counters together."""
+        batch, state = self.batch, self.context.state
+        rows = np.flatnonzero(self.touched)
+        blobs = encode_states(States(states.heads, self.ledger, states.seen), rows)
+        names = [batch.customers[row] for row in rows]
+        dead = tuple(sorted((*batch.refused, *refused), key=_by_offset))
+        self.counters.update(lines=batch.records, applied=applied, repeated=repeated, guests=len(batch.guests))
+        self.counters.update(seen_dropped=dropped)
+        self.counters.update(f"refused.{refusal.reason.value}" for refusal in dead)
+        newest = int(batch.time.max()) if len(batch.time) else state.watermark
+        touched = b""
+        if self.context.wants_touched:
+            touched = rows_of(self.positions, self.after, np.flatnonzero(self.touched & self.after.vectors.clustered))
+        return Decision(
+            state=msgspec.structs.replace(
+                state,
+                applied=batch.stop,
+                watermark=max(state.watermark, newest),
+                ahead=piece.ahead,
+                counters=state.counted(self.counters),
+            ),
+            statistics=self.statistics,
+            outbox=Outbox(tuple(self.emissions), dead),
+            states=dict(zip(names, blobs, strict=True)),
+            created={batch.customers[row]: int(self.positions[row]) for row in rows if not self.known[row]},
+            sample=self.sample,
+            touched=touched,
+        )
+
+    def _score(self) -> Scores:
+        first_day = np.where(self.states.heads["first_day"] == NO_DAY, self.day, self.states.heads["first_day"])
+        return score(self.ledger, first_day, self.day, self.context.bundle)
+
+
+def turned(
+    context: Context,
+    customers: Sequence[str],
+    states: States,
+    ledger: Ledger,
+    scores: Scores,
+    rows: Indices,
+    labels: Ints,
+) -> tuple[list[Emission], Counter[str]]:
+    """Re-label `rows` as of the sweep's day, write the heads of those who move, return records and counts.
+
+    The cause is silence where the model of the sweep before would move the customer as well, to the
+    same segment; else it is the model.
+    """
+    heads, sweep, bundle = states.heads, context.state.sweep, context.bundle
+    old = heads["segment"].astype(np.int64)
+    changed = rows[labels[rows] != old[rows]]
+    shown = rows if context.rules.emit == "all" else changed
+    by_silence = labels == old
+    previous = context.previous
+    if len(changed) and previous is not None and previous.features == bundle.features:
+        # The vectors are the same under both models: only the distances differ.
+        by_silence = rescored(scores, previous).labels(old, previous) == labels
+    elif previous is None:
+        by_silence = np.ones(len(labels), np.bool_)
+    causes: list[Cause] = [
+        "bootstrap" if old[row] == 0 else "silence" if by_silence[row] else "model" for row in shown.tolist()
+    ]
+    move(states, changed, labels[changed], sweep.day)
+    republish(states, np.setdiff1d(shown, changed))
+    headers = [turn_headers(iso(sweep.day), bundle.version, sweep.number)] * len(shown)
+    records = emissions(customers, states, ledger, scores, shown, causes, headers, sweep.day, bundle)
+    moved = set(changed.tolist())
+    return records, Counter(f"moves.{cause}" for cause, row in zip(causes, shown.tolist(), strict=True) if row in moved)
+
+
+def sample_rows(context: Context, positions: Ints, scores: Scores, rows: Indices) -> bytes:
+    """Return the vectors that `rows` leave for the refinement: the clustered ones below the sample's limit."""
+    chosen = (positions[rows] < context.state.sweep.sample_below) & scores.vectors.clustered[rows]
+    return rows_of(positions, scores, rows[chosen])
+
+
+def rows_of(positions: Ints, scores: Scores, rows: Indices) -> bytes:
+    """Return rows of (position, coordinates) as bytes."""
+    return np.column_stack([positions[rows], scores.coordinates[rows]]).astype(SAMPLE_ROW).tobytes()
+
+
+def read_rows(data: bytes, d: int) -> tuple[Ints, Ints]:
+    """Return (positions int64 (m,), coordinates int64 (m, d)) of `rows_of`'s bytes."""
+    table = np.frombuffer(data, SAMPLE_ROW).astype(np.int64).reshape(-1, d + 1)
+    return table[:, 0], table[:, 1:]
+
+
+def _cause(lines: Lines, row: int, day: int) -> Cause:
+    if lines.day[row] < day:
+        return "late"
+    return "return" if lines.amount[row] < 0 else "purchase"
+
+
+def _by_offset(refusal: Refusal) -> int:
+    return refusal.offset

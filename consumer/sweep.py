@@ -1,0 +1,103 @@
+"""The sweep: every customer re-scored as of a day under a model, a chunk at a time; pure (DESIGN D5, PROTOCOL C5).
+
+    begin -> chunk -> chunk -> ... -> the last one leaves a snapshot
+             each a commit of its own; statistics are rebuilt from zero on the way
+
+Only customers whose segment changes are written. A customer is in the new statistics iff the cursor has
+passed him or his head carries the sweep's number; the chunk skips the latter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from consumer.messages import Emission, Outbox, turn_headers
+from consumer.partition import EVERYONE, START, DayEntry, PartitionState, SnapshotRecord, Sweep, iso
+from consumer.scoring import score, within_horizon
+from consumer.step import Context, Decision, sample_rows, turned
+from features.codec import States, decode_states, encode_states
+from models.bundle import LAPSED, Bundle
+from models.population import Statistics
+from models.population import encode as encode_statistics
+
+SAMPLE_SIZE = 20_000
+"""Customers a partition leaves for the refinement; everyone while they fit."""
+
+
+def begin(state: PartitionState, day: int, bundle: Bundle, model_hash: str, population: int) -> PartitionState:
+    """Return the state with a new sweep of (day, bundle); `population` is how many the last one counted.
+
+    Raises ValueError where the last one has not ended or the day would run backwards.
+    """
+    if not state.sweep.ended or day < state.day:
+        raise ValueError(f"sweep {state.sweep.number} of day {iso(state.day)} must end before one of {iso(day)} begins")
+    sweep = Sweep(
+        number=state.sweep.number + 1,
+        day=day,
+        version=bundle.version,
+        model_hash=model_hash,
+        cursor=START,
+        sample_below=EVERYONE if population <= SAMPLE_SIZE else EVERYONE * SAMPLE_SIZE // population,
+        previous_version=state.sweep.version if state.sweep.version != bundle.version else None,
+    )
+    return msgspec.structs.replace(state, sweep=sweep)
+
+
+def chunk(
+    context: Context, ids: Sequence[str], positions: Sequence[int], blobs: Sequence[bytes | None], last: bool
+) -> Decision:
+    """Re-score one chunk of customers, in the order of their positions; `last`: none come after it.
+
+    `context.state` may hold a sweep that only just began: then its day entry is written along.
+    Raises `features.codec.InvalidState`.
+    """
+    state, rules = context.state, context.rules
+    sweep, begins = state.sweep, state.sweep.cursor == START
+    states = decode_states(blobs)
+    heads = states.heads
+    ledger = within_horizon(states, sweep.day - rules.horizon_days)
+    scores = score(ledger, heads["first_day"], sweep.day, context.bundle)
+    waiting = heads["sweep"] != sweep.number
+    rows = np.flatnonzero(waiting)
+    labels = scores.labels(heads["segment"].astype(np.int64), context.bundle)
+    before = heads["revision"].copy()
+    records, counts = turned(context, ids, states, ledger, scores, rows, labels)
+    base = Statistics.zeros(*context.statistics.shape) if begins else context.statistics
+    statistics = base + scores.statistics(waiting)
+    gone = waiting & scores.vectors.lapsed & (heads["last_day"] < sweep.day - rules.forget_after_days)
+    tombstones = [
+        Emission("segments", ids[row].encode(), None, turn_headers(iso(sweep.day), sweep.version, sweep.number))
+        for row in np.flatnonzero(gone)
+    ]
+    counts.update(Counter(forgotten=len(tombstones)))
+    written = np.flatnonzero((heads["revision"] != before) & ~gone)
+    encoded = encode_states(States(heads, ledger, states.seen), written)
+    cursor = None if last else int(positions[-1])
+    after = msgspec.structs.replace(
+        state, sweep=msgspec.structs.replace(sweep, cursor=cursor), counters=state.counted(counts)
+    )
+    return Decision(
+        state=after,
+        statistics=statistics,
+        outbox=Outbox((*records, *tombstones)),
+        states={ids[row]: blob for row, blob in zip(written.tolist(), encoded, strict=True)},
+        deleted=[ids[row] for row in np.flatnonzero(gone)],
+        day_entry=_entry(state) if begins else None,
+        begins=begins,
+        sample=sample_rows(context, np.array(positions, np.int64), scores, rows),
+        snapshot=_snapshot(sweep, statistics) if last else None,
+    )
+
+
+def _entry(state: PartitionState) -> DayEntry:
+    sweep = state.sweep
+    return DayEntry(sweep.number, sweep.day, sweep.version, sweep.model_hash, state.applied)
+
+
+def _snapshot(sweep: Sweep, statistics: Statistics) -> SnapshotRecord:
+    share = sweep.sample_below / EVERYONE
+    return SnapshotRecord(sweep.number, sweep.day, sweep.version, encode_statistics(statistics), share)

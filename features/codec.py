@@ -1,0 +1,155 @@
+"""A customer's state as bytes: head, ledger, seen event ids, checksum; many customers at a time.
+
+    | head 44 | records 32 each | seen ids 12 each | crc32 4 |      little-endian, schema 1
+
+The head holds what is not an order: when he first came, what expired, his published segment and what
+the sweep needs to know. Never pickle: a state is data, checked by length and checksum before use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from features.ledger import Hashes, Ints, Ledger
+
+SCHEMA = 1
+NO_DAY = np.iinfo(np.int32).max
+"""First day of a customer who has no order yet."""
+
+MAX_SEEN = 4_096
+"""Event ids kept a customer (PROTOCOL H3); the oldest give way, and their number is counted."""
+
+HEAD = np.dtype(
+    [
+        ("schema", "<u1"),
+        ("reserved", "<u1"),
+        ("records", "<u2"),
+        ("seen", "<u2"),
+        ("segment", "<u2"),  # published label; 0: none yet
+        ("previous", "<u2"),  # the one before it
+        ("anchor", "<u2"),  # label at the start of the customer's day, valid while `sweep` is the partition's
+        ("first_day", "<i4"),  # first order ever
+        ("last_day", "<i4"),  # last order ever
+        ("entered_day", "<i4"),  # when the present segment began
+        ("revision", "<u4"),  # of the last record published
+        ("sweep", "<u4"),  # the sweep under which he was scored by an event of his own (PROTOCOL C5)
+        ("past_orders", "<u4"),  # positive orders that expired
+        ("past_net", "<i8"),  # their net, in 1/10,000
+    ]
+)
+RECORD = np.dtype(
+    [("order", "<u8"), ("net", "<i8"), ("units", "<i8"), ("day", "<i4"), ("lines", "<u2"), ("orders", "<u2")]
+)
+SEEN = np.dtype([("id", "<u8"), ("day", "<i4")])
+_MAX_U2 = 65_535
+
+
+class InvalidState(Exception):
+    """A stored state that cannot be trusted: which customer (index in the load) and what is wrong."""
+
+    def __init__(self, index: int, problem: str) -> None:
+        super().__init__(problem)
+        self.index, self.problem = index, problem
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Event ids that count only once: columns owner, id, day of acceptance; sorted by (owner, day, id)."""
+
+    owner: Ints
+    id: Hashes
+    day: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """The states of n customers: heads (HEAD, shape (n,)), and ragged ledger and seen with owners 0..n-1."""
+
+    heads: npt.NDArray[np.void]
+    ledger: Ledger
+    seen: Seen
+
+
+def blank_heads(n: int) -> npt.NDArray[np.void]:
+    """Return the heads of customers who were never here."""
+    heads = np.zeros(n, HEAD)
+    heads["schema"] = SCHEMA
+    heads["first_day"] = NO_DAY
+    heads["last_day"] = -NO_DAY
+    return heads
+
+
+def decode_states(blobs: Sequence[bytes | None]) -> States:
+    """Decode stored states; None (a customer who was never here) gives a blank one.
+
+    Raises `InvalidState` for the first blob with a wrong length, checksum or an unknown schema.
+    """
+    present = np.array([i for i, blob in enumerate(blobs) if blob is not None], np.int64)
+    raw = [blob for blob in blobs if blob is not None]
+    for index, blob in zip(present, raw, strict=True):
+        _check(int(index), blob)
+    heads = blank_heads(len(blobs))
+    found = np.frombuffer(b"".join([blob[: HEAD.itemsize] for blob in raw]), HEAD)
+    heads[present] = found
+    ends = HEAD.itemsize + found["records"].astype(np.int64) * RECORD.itemsize
+    records = np.frombuffer(b"".join([b[HEAD.itemsize : e] for b, e in zip(raw, ends, strict=True)]), RECORD)
+    seen = np.frombuffer(b"".join([b[e:-4] for b, e in zip(raw, ends, strict=True)]), SEEN)
+    return States(heads, _ledger(np.repeat(present, found["records"]), records), _seen(present, found, seen))
+
+
+def encode_states(states: States, chosen: Ints) -> list[bytes]:
+    """Encode the customers at the indices `chosen` (sorted), in that order."""
+    ledger, seen = states.ledger, states.seen
+    records = np.empty(len(ledger), RECORD)
+    for name in ("order", "net", "units", "day"):
+        records[name] = getattr(ledger, name)
+    records["lines"] = np.minimum(ledger.lines, _MAX_U2)  # saturates: min(a + b, cap) stays order-free
+    records["orders"] = np.minimum(ledger.orders, _MAX_U2)
+    ids = np.empty(len(seen.id), SEEN)
+    ids["id"], ids["day"] = seen.id, seen.day
+    bounds = np.r_[chosen, chosen + 1]
+    record_at = np.searchsorted(ledger.owner, bounds)
+    seen_at = np.searchsorted(seen.owner, bounds)
+    n = len(chosen)
+    heads = states.heads[chosen]
+    heads["schema"] = SCHEMA
+    heads["records"] = record_at[n:] - record_at[:n]
+    heads["seen"] = seen_at[n:] - seen_at[:n]
+    head_bytes, record_bytes, seen_bytes = heads.tobytes(), records.tobytes(), ids.tobytes()
+    h, r, s = HEAD.itemsize, RECORD.itemsize, SEEN.itemsize
+    blobs = []
+    for i, (r0, r1, s0, s1) in enumerate(
+        zip(record_at[:n].tolist(), record_at[n:].tolist(), seen_at[:n].tolist(), seen_at[n:].tolist(), strict=True)
+    ):
+        body = head_bytes[i * h : i * h + h] + record_bytes[r0 * r : r1 * r] + seen_bytes[s0 * s : s1 * s]
+        blobs.append(body + crc32(body).to_bytes(4, "little"))
+    return blobs
+
+
+def _check(index: int, blob: bytes) -> None:
+    if len(blob) < HEAD.itemsize + 4:
+        raise InvalidState(index, f"{len(blob)} bytes are too few for a state")
+    if blob[0] != SCHEMA:
+        raise InvalidState(index, f"state schema {blob[0]} is unknown to this version, which reads {SCHEMA}")
+    if crc32(blob[:-4]).to_bytes(4, "little") != blob[-4:]:
+        raise InvalidState(index, "the checksum does not match")
+    records, seen = int.from_bytes(blob[2:4], "little"), int.from_bytes(blob[4:6], "little")
+    if len(blob) != HEAD.itemsize + records * RECORD.itemsize + seen * SEEN.itemsize + 4:
+        raise InvalidState(index, f"{len(blob)} bytes do not fit {records} records and {seen} ids")
+
+
+def _ledger(owner: Ints, records: npt.NDArray[np.void]) -> Ledger:
+    return Ledger(
+        owner,
+        records["order"].astype(np.uint64),
+        *(records[name].astype(np.int64) for name in ("day", "net", "units", "lines", "orders")),
+    )
+
+
+def _seen(present: Ints, heads: npt.NDArray[np.void], seen: npt.NDArray[np.void]) -> Seen:
+    return Seen(np.repeat(present, heads["seen"]), seen["id"].astype(np.uint64), seen["day"].astype(np.int64))

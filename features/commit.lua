@@ -1,0 +1,82 @@
+-- One commit of one partition: check the fence, validate everything, then write everything (PROTOCOL A2).
+-- Lua does not roll back, so nothing is written before the last check; the first write is a command that
+-- a store without memory refuses (HSET), so "out of memory" also comes before anything is written.
+--
+-- KEYS, all in the partition's slot; <p> = {namespace:partition}, <g> = generation
+--   1  <p>:generation        string  the generation that is live here (PROTOCOL H1)
+--   2  <p>:<g>:fence         hash    epoch, last, parent, state (JSON: applied offset, day, sweep, counters)
+--   3  <p>:<g>:outbox        string  what the last commit publishes (PROTOCOL A5)
+--   4  <p>:<g>:statistics    string  clusters' statistics of the running or last sweep (PROTOCOL C4)
+--   5  <p>:<g>:index         zset    customer id -> sweep position
+--   6  <p>:<g>:days          list    day log, one JSON entry a sweep (PROTOCOL C5)
+--   7  <p>:<g>:snapshots     hash    sweep number -> statistics of a finished sweep (PROTOCOL C6)
+--   8  <p>:<g>:erased        hash    keyed hash of an erased customer -> mark (PROTOCOL H4)
+--   9  <p>:<g>:sample:<n>    string  sampled vectors of sweep n, appended
+--  10  <p>:<g>:touched:<n>   string  vectors of events under sweep n, appended (only learners that need them)
+--  11  <p>:<g>:sample:<n-2>, 12 <p>:<g>:touched:<n-3>   dropped when sweep n begins
+--  13.. <p>:<g>:c:<id>       string  states to write (new customers first), then states to delete,
+--                                    then rows to replace
+-- ARGV: 1 generation, 2 epoch, 3 parent, 4 id, 5 state, 6 outbox, 7 statistics or '', 8 day entry or '',
+--   9 sample rows, 10 touched rows, 11 begins ('1' or '0'), 12 snapshot's sweep or '', 13 snapshot,
+--  14 snapshot to drop, 15 states written, 16 of them new, 17 deleted, 18 marks, 19 rows replaced,
+--  20 what to store as parent: the parent, but after a divergence the commit that Kafka knows (PROTOCOL B4);
+--   then the states, position and id of each new one, the ids deleted, hash and mark of each mark, the rows.
+-- Returns 'OK', or the reason of the refusal: 'GENERATION', 'FENCED', 'STEP', or 'KEY <key>'.
+
+local FIXED_KEYS, FIXED_ARGS = 12, 20
+local TYPES = {'string', 'hash', 'string', 'string', 'zset', 'list', 'hash', 'hash', 'string', 'string', 'string', 'string'}
+
+if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'GENERATION' end
+if redis.call('TYPE', KEYS[2]).ok ~= 'hash' then return 'KEY ' .. KEYS[2] end
+local stored = redis.call('HMGET', KEYS[2], 'epoch', 'last')
+if stored[1] ~= ARGV[2] then return 'FENCED' end
+if stored[2] == ARGV[4] then return 'OK' end  -- our own commit, its reply was lost
+if stored[2] ~= ARGV[3] then return 'STEP' end
+
+for i = 3, FIXED_KEYS do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind ~= 'none' and kind ~= TYPES[i] then return 'KEY ' .. KEYS[i] end
+end
+local written, created, deleted = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17])
+local marks, replaced = tonumber(ARGV[18]), tonumber(ARGV[19])
+-- A key of a wrong type reads as absent; then the customer counted as new, and his key must not exist.
+for i = FIXED_KEYS + 1, FIXED_KEYS + created do
+  if redis.call('EXISTS', KEYS[i]) == 1 then return 'KEY ' .. KEYS[i] end
+end
+
+redis.call('HSET', KEYS[2], 'last', ARGV[4], 'parent', ARGV[20], 'state', ARGV[5])
+redis.call('SET', KEYS[3], ARGV[6])
+if ARGV[7] ~= '' then redis.call('SET', KEYS[4], ARGV[7]) end
+if ARGV[8] ~= '' then redis.call('RPUSH', KEYS[6], ARGV[8]) end
+if ARGV[11] == '1' then redis.call('DEL', KEYS[9], KEYS[10], KEYS[11], KEYS[12]) end
+if ARGV[9] ~= '' then redis.call('APPEND', KEYS[9], ARGV[9]) end
+if ARGV[10] ~= '' then redis.call('APPEND', KEYS[10], ARGV[10]) end
+if ARGV[12] ~= '' then
+  redis.call('HSET', KEYS[7], ARGV[12], ARGV[13])
+  redis.call('HDEL', KEYS[7], ARGV[14])
+end
+
+local STRIDE = 1000  -- unpack() has a limit near 8000 values
+local arg, key = FIXED_ARGS, FIXED_KEYS
+for low = 1, written, STRIDE do
+  local pairs_of = {}
+  for i = low, math.min(low + STRIDE - 1, written) do
+    pairs_of[#pairs_of + 1] = KEYS[key + i]
+    pairs_of[#pairs_of + 1] = ARGV[arg + i]
+  end
+  redis.call('MSET', unpack(pairs_of))
+end
+arg, key = arg + written, key + written
+for low = 1, created, STRIDE do
+  redis.call('ZADD', KEYS[5], unpack(ARGV, arg + 2 * low - 1, arg + 2 * math.min(low + STRIDE - 1, created)))
+end
+arg = arg + 2 * created
+for i = 1, deleted do
+  redis.call('DEL', KEYS[key + i])
+  redis.call('ZREM', KEYS[5], ARGV[arg + i])
+end
+arg, key = arg + deleted, key + deleted
+for i = 1, marks do redis.call('HSET', KEYS[8], ARGV[arg + 2 * i - 1], ARGV[arg + 2 * i]) end
+arg = arg + 2 * marks
+for i = 1, replaced do redis.call('SET', KEYS[key + i], ARGV[arg + i]) end
+return 'OK'

@@ -1,0 +1,112 @@
+"""Generations of state in Redis: loaded beside the live one, flipped in at the end (PROTOCOL H1).
+
+    {<namespace>:model}:binding   string  JSON, `Binding`: the live generation and what it is bound to; the authority
+    <p>:generation                string  the generation that is live in partition p; the commit script checks it
+    <p>:<g>:...                           the state itself, listed at the head of commit.lua
+
+A load that did not finish leaves a generation that nothing names; the next load drops it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import redis
+
+from features.redis_store import Keys, guarded
+from features.store import StoreRefused
+
+CHUNK = 2_000
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a state was made for (DESIGN section 5). A worker that finds another world stops.
+
+    cutoff: local seconds of the newest row of the history, None without one; has_ids: its rows carried
+    event ids of their own; day: the first day clock's value, from which refinements are counted.
+    """
+
+    generation: str
+    topic_id: str
+    partitions: int
+    partitioner: str = "murmur2"
+    horizon_days: int
+    timezone: str
+    currency: str
+    cutoff: int | None
+    has_ids: bool
+    day: int
+    clock: str
+    schema: int = 1
+
+
+def binding_key(namespace: str) -> bytes:
+    return f"{{{namespace}:model}}:binding".encode()
+
+
+def read_binding(client: redis.Redis, namespace: str) -> Binding | None:
+    """Return the live generation's binding; None before the first bootstrap. Raises `StoreError`."""
+    data: Any = guarded(lambda: client.get(binding_key(namespace)))
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=Binding)
+    except msgspec.DecodeError as error:
+        raise StoreRefused(f"{binding_key(namespace).decode()} is no binding of this version: {error}") from None
+
+
+class GenerationLoader:
+    """Loads one new generation; nothing of it is live before `finish`."""
+
+    def __init__(self, client: redis.Redis, namespace: str, generation: str) -> None:
+        self._redis: Any = client
+        self._namespace, self._generation = namespace, generation
+        self._keys = Keys(namespace, generation)
+
+    def drop(self, partition: int) -> None:
+        """Remove whatever a load that did not finish left of this generation."""
+        pattern = self._keys.of(partition, "*").replace(b"[", b"\\[").replace(b"?", b"\\?")
+        batch: list[bytes] = []
+        for key in guarded(lambda: list(self._redis.scan_iter(match=pattern, count=CHUNK))):
+            batch.append(key)
+            if len(batch) == CHUNK:
+                guarded(lambda full=tuple(batch): self._redis.unlink(*full))
+                batch.clear()
+        if batch:
+            guarded(lambda: self._redis.unlink(*batch))
+
+    def load(
+        self, partition: int, customers: Sequence[str], positions: Sequence[int], blobs: Sequence[bytes]
+    ) -> None:
+        """Write some customers' states and their places in the sweep's order."""
+        for low in range(0, len(customers), CHUNK):
+            part = slice(low, low + CHUNK)
+            names = [customer.encode() for customer in customers[part]]
+            prefix = self._keys.customer(partition, "")
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.mset(dict(zip((prefix + name for name in names), blobs[part], strict=True)))
+            pipe.zadd(self._keys.of(partition, "index"), dict(zip(names, positions[part], strict=True)))
+            guarded(pipe.execute)
+
+    def put_marks(self, partition: int, marks: dict[str, bytes]) -> None:
+        """Write the erasure marks that this generation begins with."""
+        if marks:
+            guarded(lambda: self._redis.hset(self._keys.of(partition, "erased"), mapping=marks))
+
+    def put_state(self, partition: int, state: bytes) -> None:
+        """Write where a partition begins: commit 0:0, epoch 0."""
+        fence = {"epoch": 0, "last": "0:0", "parent": "0:0", "state": state}
+        guarded(lambda: self._redis.hset(self._keys.of(partition, "fence"), mapping=fence))
+
+    def finish(self, binding: Binding) -> None:
+        """Flip every partition to this generation, then the registry's record, and drop the old one."""
+        old = read_binding(self._redis, self._namespace)
+        for partition in range(binding.partitions):
+            guarded(lambda p=partition: self._redis.set(self._keys.generation(p), self._generation))
+        guarded(lambda: self._redis.set(binding_key(self._namespace), msgspec.json.encode(binding)))
+        if old is not None and old.generation != self._generation:
+            previous = GenerationLoader(self._redis, self._namespace, old.generation)
+            for partition in range(old.partitions):
+                previous.drop(partition)

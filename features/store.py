@@ -1,0 +1,149 @@
+"""What the worker asks of the state's store: one port, implemented by `redis_store` and by a fake.
+
+The exceptions, and what a worker does about each:
+
+    StoreError
+      StoreUnavailable   the store cannot answer or write now: pause, try the very same call again
+      StoreRefused       the call cannot succeed by being repeated
+        Fenced           another worker raised the epoch: stop touching the partition
+        OutOfStep        the stored sequence is not the commit's parent: recover the partition (PROTOCOL B)
+        GenerationGone   another generation of the state was flipped in: stop, exit code 6
+        InvalidKey       a key holds something that is not ours: pause the partition, name the key
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class StoreError(Exception):
+    """The root of what a store raises."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot answer now; the same call may be repeated."""
+
+
+class StoreRefused(StoreError):
+    """Repeating the call cannot help."""
+
+
+class Fenced(StoreRefused):
+    """The stored epoch is higher than ours."""
+
+
+class OutOfStep(StoreRefused):
+    """The stored commit is not the parent of the one that was to be written."""
+
+
+class GenerationGone(StoreRefused):
+    """The partition belongs to another generation of the state, or to none."""
+
+
+class InvalidKey(StoreRefused):
+    """A key has a wrong type or holds bytes that are no state."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key = key
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Where a partition's state stands: `last` and `parent` are commit ids, `epoch:sequence`."""
+
+    epoch: int
+    last: str
+    parent: str
+    state: bytes
+    """The partition's state (consumer.partition.PartitionState), encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A finished sweep's statistics, as bytes, by the number of the sweep."""
+
+    sweep: int
+    statistics: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything one batch, sweep chunk or recovery writes for one partition, all or nothing.
+
+    id, parent: commit ids; follows: stored as the parent instead, where Kafka knows another commit than
+    Redis does (PROTOCOL B4). states: encoded state by customer, `created` those that were absent when
+    loaded, with their sweep positions. deleted: customers whose state ends. statistics: None leaves
+    them. sample, touched: rows appended under the number of `sweep`; begins: the sweep is new, what
+    older ones left is dropped. replaced: rows of `sample:<n>` or `touched:<n>` rewritten after an erasure.
+    """
+
+    epoch: int
+    parent: str
+    id: str
+    state: bytes
+    outbox: bytes
+    sweep: int
+    follows: str | None = None
+    states: Mapping[str, bytes] = field(default_factory=dict)
+    created: Mapping[str, int] = field(default_factory=dict)
+    deleted: Sequence[str] = ()
+    statistics: bytes | None = None
+    day_entry: bytes | None = None
+    begins: bool = False
+    sample: bytes = b""
+    touched: bytes = b""
+    snapshot: Snapshot | None = None
+    marks: Mapping[str, bytes] = field(default_factory=dict)
+    replaced: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Customers of a partition in the sweep's order: ids, positions and states of one length."""
+
+    ids: list[str]
+    positions: list[int]
+    blobs: list[bytes | None]
+
+
+class Store(Protocol):
+    """The state of all partitions of one namespace and generation."""
+
+    def fences(self, partitions: Sequence[int]) -> dict[int, Fence]:
+        """Return where each partition stands. Raises `GenerationGone` where there is no state."""
+
+    def raise_epoch(self, partition: int, epoch: int) -> None:
+        """Fence every older worker out. Raises `Fenced` unless `epoch` is the highest."""
+
+    def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
+        """Return the states of customers by partition, None for those who have none; one round trip."""
+
+    def marks(self, partition: int, hashes: Sequence[str]) -> list[bytes | None]:
+        """Return the erasure marks of keyed hashes."""
+
+    def chunk(self, partition: int, after: int, limit: int) -> Chunk:
+        """Return at least `limit` customers with position > `after` (fewer: these are the last).
+
+        Customers of one position are never parted, so a chunk may be longer than `limit`.
+        """
+
+    def statistics(self, partition: int) -> bytes | None:
+        """Return the statistics last committed."""
+
+    def outbox(self, partition: int) -> bytes:
+        """Return the outbox last committed."""
+
+    def snapshot(self, partition: int, sweep: int) -> bytes | None:
+        """Return the statistics that a finished sweep left; None when it never ended or is too old."""
+
+    def rows(self, partition: int, name: str, sweep: int) -> bytes:
+        """Return the rows of `sample` or `touched` kept under a sweep."""
+
+    def day_log(self, partition: int) -> list[bytes]:
+        """Return every day entry, oldest first."""
+
+    def commit(self, partition: int, commit: Commit) -> None:
+        """Write a commit, or find that it was written already (a lost reply). Raises `StoreError`."""
