@@ -55,18 +55,18 @@ def chunk(
     `context.state` may hold a sweep that only just began: then its day entry is written along.
     Raises `features.codec.InvalidState`.
     """
-    state, rules = context.state, context.rules
+    state, rules, bundle = context.state, context.rules, context.bundle
     sweep, begins = state.sweep, state.sweep.cursor == START
     states = decode_states(blobs)
     heads = states.heads
     ledger = within_horizon(states, sweep.day - rules.horizon_days)
-    scores = score(ledger, heads["first_day"], sweep.day, context.bundle)
+    scores = score(ledger, heads["first_day"], sweep.day, bundle)
     waiting = heads["sweep"] != sweep.number
     rows = np.flatnonzero(waiting)
-    labels = scores.labels(heads["segment"].astype(np.int64), context.bundle)
+    labels = scores.labels(heads["segment"].astype(np.int64), bundle)
     before = heads["revision"].copy()
     records, counts = turned(context, ids, states, ledger, scores, rows, labels)
-    base = Statistics.zeros(*context.statistics.shape) if begins else context.statistics
+    base = Statistics.zeros(bundle.k, len(bundle.features)) if begins else context.statistics
     statistics = base + scores.statistics(waiting)
     gone = waiting & scores.vectors.lapsed & (heads["last_day"] < sweep.day - rules.forget_after_days)
     tombstones = [
