@@ -2,11 +2,8 @@
 
 import contextlib
 import os
-import select
-import signal
 import subprocess
 import sys
-import textwrap
 from operator import methodcaller
 from pathlib import Path
 
@@ -188,46 +185,9 @@ def test_two_tests_share_no_namespace(namespace: str, request: pytest.FixtureReq
     assert len(namespace) == 17
 
 
-# --- nothing is left behind -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child whose parent was killed")
-def test_a_server_ends_with_the_tests_that_were_killed(tmp_path: Path) -> None:
-    program = textwrap.dedent("""
-        import sys
-        from tests.harness.store import find_store, make_store
-        store = make_store(find_store({}))
-        store.start()
-        print(store._child.pid, store.directory, flush=True)
-        sys.stdin.read()
-    """)
-    owner = subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=broker.REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    assert owner.stdout is not None
-    pid = int(owner.stdout.readline().split()[0])
-    server = os.pidfd_open(pid)
-    assert _lives(pid)
-    owner.send_signal(signal.SIGKILL)
-    owner.communicate()
-    assert _ended(server, seconds=10)
-
-
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     return True
-
-
-def _ended(server: int, *, seconds: float) -> bool:
-    """Whether the process behind the descriptor ends in time: it becomes readable when it does."""
-    ready, _, _ = select.select([server], [], [], seconds)
-    os.close(server)
-    return bool(ready)
