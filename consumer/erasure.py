@@ -68,4 +68,5 @@ def erase(
 
 def _without(data: bytes, place: int, d: int) -> bytes:
     table = np.frombuffer(data, SAMPLE_ROW).reshape(-1, d + 1)
-    return table[table[:, 0] != place].tobytes()
+    left: bytes = table[table[:, 0] != place].tobytes()
+    return left

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 import msgspec
@@ -41,7 +41,7 @@ def parse_commit_id(text: str) -> tuple[int, int] | None:
     return None
 
 
-def judge(fence: Fence, committed: Committed | None, tail: tuple[int, int] | None, has_outbox: bool) -> Verdict:
+def judge(fence: Fence, committed: Committed | None, tail: tuple[int, int] | None) -> Verdict:
     """Compare what Redis and Kafka know of a partition.
 
     committed: None or with foreign metadata, where the group's offsets were reset, have expired, or the
@@ -84,7 +84,7 @@ def new_epoch(fence: Fence, committed: Committed | None, tail: tuple[int, int] |
     return max(fence.epoch, *(pair[0] for pair in (known, tail) if pair is not None), 0) + 1
 
 
-def tail_of(records: Sequence[InputRecord]) -> tuple[int, int] | None:
+def tail_of(records: Iterable[InputRecord]) -> tuple[int, int] | None:
     """Return the highest (epoch, sequence) in output records' headers."""
     found: tuple[int, int] | None = None
     for record in records:
@@ -95,7 +95,7 @@ def tail_of(records: Sequence[InputRecord]) -> tuple[int, int] | None:
     return found
 
 
-def published(records: Sequence[InputRecord]) -> dict[str, SegmentRecord]:
+def published(records: Iterable[InputRecord]) -> dict[str, SegmentRecord]:
     """Return the last record of each customer in an output partition; a tombstone ends one."""
     last: dict[str, SegmentRecord] = {}
     for record in records:

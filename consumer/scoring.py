@@ -144,8 +144,11 @@ def _runners(
     for i, clustered in enumerate(inside.tolist()):
         second = int(found.second[i])
         margins.append(round(float(found.margin[i]), 6) if clustered else None)
-        runner = bundle.segments[second] if clustered and second != NOWHERE else None
-        runners.append(runner and Runner(runner.id, runner.name, round(float(table[i, second]), 6)))
+        if not clustered or second == NOWHERE:
+            runners.append(None)
+            continue
+        rival = bundle.segments[second]
+        runners.append(Runner(rival.id, rival.name, round(float(table[i, second]), 6)))
     return margins, runners
 
 

@@ -132,7 +132,7 @@ def _renumbered(batch: Batch) -> Batch:
 
 def _begin_lives(states: States, known: Flags, customers: Sequence[str], marks: Mapping[str, Mark]) -> None:
     """Let a new life after an erasure go on at the last revision (PROTOCOL H4)."""
-    for row in np.flatnonzero(~known):
+    for row in np.flatnonzero(~known).tolist():
         mark = marks.get(customers[row])
         if mark is not None:
             states.heads["revision"][row] = mark.revision

@@ -71,7 +71,7 @@ def chunk(
     gone = waiting & scores.vectors.lapsed & (heads["last_day"] < sweep.day - rules.forget_after_days)
     tombstones = [
         Emission("segments", ids[row].encode(), None, turn_headers(iso(sweep.day), sweep.version, sweep.number))
-        for row in np.flatnonzero(gone)
+        for row in np.flatnonzero(gone).tolist()
     ]
     counts.update(Counter(forgotten=len(tombstones)))
     written = np.flatnonzero((heads["revision"] != before) & ~gone)
@@ -85,7 +85,7 @@ def chunk(
         statistics=statistics,
         outbox=Outbox((*records, *tombstones)),
         states={ids[row]: blob for row, blob in zip(written.tolist(), encoded, strict=True)},
-        deleted=[ids[row] for row in np.flatnonzero(gone)],
+        deleted=[ids[row] for row in np.flatnonzero(gone).tolist()],
         day_entry=_entry(state) if begins else None,
         begins=begins,
         sample=sample_rows(context, np.array(positions, np.int64), scores, rows),

@@ -10,6 +10,7 @@ A load that did not finish leaves a generation that nothing names; the next load
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -72,10 +73,13 @@ class GenerationLoader:
         for key in guarded(lambda: list(self._redis.scan_iter(match=pattern, count=CHUNK))):
             batch.append(key)
             if len(batch) == CHUNK:
-                guarded(lambda full=tuple(batch): self._redis.unlink(*full))
-                batch.clear()
-        if batch:
-            guarded(lambda: self._redis.unlink(*batch))
+                self._unlink(batch)
+                batch = []
+        self._unlink(batch)
+
+    def _unlink(self, keys: Sequence[bytes]) -> None:
+        if keys:
+            guarded(lambda: self._redis.unlink(*keys))
 
     def load(
         self, partition: int, customers: Sequence[str], positions: Sequence[int], blobs: Sequence[bytes]
@@ -104,7 +108,8 @@ class GenerationLoader:
         """Flip every partition to this generation, then the registry's record, and drop the old one."""
         old = read_binding(self._redis, self._namespace)
         for partition in range(binding.partitions):
-            guarded(lambda p=partition: self._redis.set(self._keys.generation(p), self._generation))
+            key = self._keys.generation(partition)
+            guarded(partial(self._redis.set, key, self._generation))
         guarded(lambda: self._redis.set(binding_key(self._namespace), msgspec.json.encode(binding)))
         if old is not None and old.generation != self._generation:
             previous = GenerationLoader(self._redis, self._namespace, old.generation)

@@ -1,0 +1,100 @@
+"""One partition in this worker: its place, what waits to be applied, and what its next commit will be.
+
+    take(records) -> buffer --plan--> Events | Control | Chunk | Wait --decide--> Prepared --> commit, publish
+
+A lane holds no decision of its own across a commit: after a failure it is thrown away and taken over
+again from Redis and Kafka (PROTOCOL B).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from consumer.clock import Cut, cut
+from consumer.partition import PartitionState, Rules
+from consumer.ports import InputRecord
+from consumer.step import Decision
+from features.store import Chunk, Commit
+from features.transaction import Batch
+from models.bundle import Bundle
+from models.population import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Apply the lines of `piece.now`."""
+
+    piece: Cut
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeping:
+    """Re-score the next chunk of the lane's sweep."""
+
+    chunk: Chunk
+    last: bool
+
+
+Unit = Events | Sweeping
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decision and the commit that writes it; kept while the outcome of the commit is unknown."""
+
+    decision: Decision
+    commit: Commit
+    dead_bytes: Mapping[int, InputRecord]
+    piece: Cut | None
+    """The events of it, None for a sweep's chunk."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """The worker's view of one partition it owns."""
+
+    partition: int
+    epoch: int
+    last: str
+    """The commit that Kafka is known to have: the parent of the next one."""
+    state: PartitionState
+    statistics: Statistics
+    bundle: Bundle | None
+    """The model of the sweep; None where the registry does not know it (PROTOCOL C7)."""
+    previous: Bundle | None
+    buffer: Batch | None = None
+    raw: dict[int, InputRecord] = field(default_factory=dict)
+    prepared: Prepared | None = None
+    blocked: str | None = None
+    """Why the lane stands still: something that only a person or time can mend."""
+    retry_at: float = 0.0
+    waiting_since: float | None = None
+    quiet_since: float | None = None
+    """Since when nothing waits here and the log has no more."""
+    swept_last: bool = False
+
+    @property
+    def next_id(self) -> str:
+        """The id of the next commit: the sequence grows by one, the epoch is ours (PROTOCOL A2)."""
+        return f"{self.epoch}:{int(self.last.partition(':')[2]) + 1}"
+
+    def take(self, batch: Batch, records: Mapping[int, InputRecord]) -> None:
+        """Receive new input; the lane was not given any while its buffer was filled."""
+        assert self.buffer is None, "a paused partition was polled"
+        self.buffer = batch
+        self.raw.update(records)
+        self.quiet_since = None
+
+    def cut(self, rules: Rules) -> Cut | None:
+        """Split what waits at the present day."""
+        return None if self.buffer is None else cut(self.buffer, self.state, rules)
+
+    def done(self, piece: Cut) -> None:
+        """Forget what was applied and published."""
+        self.buffer = piece.rest
+        stop = piece.now.stop
+        if self.buffer is None:
+            self.raw.clear()
+        else:
+            self.raw = {offset: record for offset, record in self.raw.items() if offset >= stop}

@@ -1,0 +1,143 @@
+"""The leader: the owner of partition 0 makes the day's model from every partition's snapshot (PROTOCOL C6).
+
+    snapshot(D) of each partition --add--> statistics --learner--> version v+1 --compare-and-set--> registry
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from consumer.observer import Observer
+from consumer.partition import EVERYONE, Clock, PartitionState, SnapshotRecord, decode_state
+from consumer.step import read_rows
+from features.store import Fence, Store
+from models.bundle import Bundle, successor
+from models.learner import Evidence, Learner
+from models.population import Statistics
+from models.population import decode as decode_statistics
+
+EVENT_DEADLINE_S = 30.0
+"""How long an event-clock leader waits for the snapshots of a day; then a partition stands with its last."""
+
+WALL_DEADLINE_S = 3600.0
+
+
+class Registry(Protocol):
+    """Where model versions live (models.redis_registry)."""
+
+    def current(self) -> int | None: ...
+    def load(self, version: int) -> Bundle | None: ...
+    def publish(self, bundle: Bundle, expected: int | None) -> bool: ...
+
+
+def deadline_of(clock: Clock) -> float:
+    return EVENT_DEADLINE_S if clock == "event" else WALL_DEADLINE_S
+
+
+def made_for(bundle: Bundle, day: int) -> bool:
+    """Say whether a model was made from the snapshots of `day` or of a later day."""
+    return bundle.created_by != "bootstrap" and bundle.day >= day
+
+
+class Leader:
+    """Makes models; holds nothing but when it began to wait."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        learner: Learner,
+        observer: Observer,
+        *,
+        clock: Clock,
+        first_day: int,
+        refine_every_days: int,
+    ) -> None:
+        self._store, self._registry, self._learner, self._observer = store, registry, learner, observer
+        self._clock, self._first_day, self._refine_every = clock, first_day, refine_every_days
+        self._waiting: tuple[int, float] | None = None
+
+    def lead(self, day: int, partitions: int, now: float) -> Bundle | None:
+        """Publish the model of `day` if it is not there yet and its snapshots are; return what was published."""
+        number = self._registry.current()
+        current = None if number is None else self._registry.load(number)
+        if current is None or made_for(current, day):
+            return None
+        fences = self._store.fences(range(partitions))
+        states = {partition: decode_state(fence.state) for partition, fence in fences.items()}
+        found = {partition: self._snapshot(partition, state, day) for partition, state in states.items()}
+        late = [partition for partition, snapshot in found.items() if snapshot is None or snapshot.day != day]
+        if late and not self._overdue(day, now):
+            return None
+        self._waiting = None
+        snapshots = {partition: snapshot for partition, snapshot in found.items() if snapshot is not None}
+        made = self._learner.update(current, self._evidence(day, current, snapshots))
+        newest = max(state.sweep.version for state in states.values())
+        made = msgspec.structs.replace(made, version=max(made.version, newest + 1))
+        if not self._registry.publish(made, expected=current.version):
+            return None
+        self._observer.model_published(made, len(late))
+        return made
+
+    def replace_unknown(self, fences: Mapping[int, Fence]) -> None:
+        """Publish the live model again above every number seen, where a state names one that is gone (C7)."""
+        number = self._registry.current()
+        current = None if number is None else self._registry.load(number)
+        newest = max(decode_state(fence.state).sweep.version for fence in fences.values())
+        if current is None or current.version > newest:
+            return
+        again = successor(current, day=current.day, created_by="republish")
+        again = msgspec.structs.replace(again, version=newest + 1)
+        if self._registry.publish(again, expected=current.version):
+            self._observer.model_published(again, 0)
+
+    def _overdue(self, day: int, now: float) -> bool:
+        if self._waiting is None or self._waiting[0] != day:
+            self._waiting = (day, now)
+        return now - self._waiting[1] > deadline_of(self._clock)
+
+    def _snapshot(self, partition: int, state: PartitionState, day: int) -> SnapshotRecord | None:
+        """Return the partition's snapshot of `day`, else its newest one."""
+        newest = None
+        for number in (state.sweep.number, state.sweep.number - 1):
+            data = self._store.snapshot(partition, number)
+            if data is None:
+                continue
+            snapshot = msgspec.msgpack.decode(data, type=SnapshotRecord)
+            if snapshot.day == day:
+                return snapshot
+            newest = newest or snapshot
+        return newest
+
+    def _evidence(self, day: int, bundle: Bundle, snapshots: Mapping[int, SnapshotRecord]) -> Evidence:
+        d = len(bundle.features)
+        total = Statistics.zeros(bundle.k, d)
+        for snapshot in snapshots.values():
+            total = total + decode_statistics(snapshot.statistics)
+        since = bundle.day if bundle.created_by != "bootstrap" else self._first_day
+        refine = (day - self._first_day) // self._refine_every > (since - self._first_day) // self._refine_every
+        nobody = np.empty((0, d), np.int64)
+        sample = touched = nobody
+        if refine:
+            sample = self._rows("sample", snapshots, d, 0)
+        if self._learner.needs_touched:
+            touched = self._rows("touched", snapshots, d, 1)
+        return Evidence(day, total, sample, touched, refine)
+
+    def _rows(self, name: str, snapshots: Mapping[int, SnapshotRecord], d: int, back: int) -> np.ndarray:
+        """Return the rows of all partitions: a sample of its own sweep, what was touched under the one before."""
+        share = min((snapshot.sample_share for snapshot in snapshots.values()), default=1.0)
+        tables = []
+        for partition, snapshot in snapshots.items():
+            positions, table = read_rows(self._store.rows(partition, name, snapshot.number - back), d)
+            # Partitions of different size have different shares: thin the denser ones out to the least.
+            tables.append(table[positions < _limit(share)] if name == "sample" else table)
+        return np.concatenate(tables) if tables else np.empty((0, d), np.int64)
+
+
+def _limit(share: float) -> float:
+    return share * EVERYONE

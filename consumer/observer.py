@@ -1,0 +1,41 @@
+"""What the worker tells the outside while it runs: one protocol, implemented by logs and metrics and by the demo."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from consumer.step import Decision
+from models.bundle import Bundle
+
+
+class Observer(Protocol):
+    """Hears of everything that a person or a metric would want to know; must not raise."""
+
+    def committed(self, partition: int, decision: Decision, seconds: float) -> None:
+        """A decision is in Redis and in Kafka."""
+
+    def recovered(self, partition: int, verdict: str, applied: int) -> None:
+        """A partition was taken over."""
+
+    def paused(self, partition: int, reason: str) -> None:
+        """A partition stands still, and why; also said again when the reason changes."""
+
+    def resumed(self, partition: int) -> None:
+        """It goes on."""
+
+    def model_published(self, bundle: Bundle, waited_for: int) -> None:
+        """A new version is live; `waited_for` partitions stood with an older snapshot."""
+
+    def trouble(self, what: str, error: Exception) -> None:
+        """Something failed that will be tried again."""
+
+
+class Silence:
+    """Hears and says nothing."""
+
+    def committed(self, partition: int, decision: Decision, seconds: float) -> None: ...
+    def recovered(self, partition: int, verdict: str, applied: int) -> None: ...
+    def paused(self, partition: int, reason: str) -> None: ...
+    def resumed(self, partition: int) -> None: ...
+    def model_published(self, bundle: Bundle, waited_for: int) -> None: ...
+    def trouble(self, what: str, error: Exception) -> None: ...

@@ -1,0 +1,49 @@
+"""What a commit publishes, as records of the four topics (PROTOCOL A5, A6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from consumer.messages import Outbox
+from consumer.ports import InputRecord, OutputRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The names of the four topics."""
+
+    input: str
+    output: str
+    dead_letters: str
+    erasures: str
+
+
+def output_records(
+    topics: Topics, partition: int, commit_id: str, outbox: Outbox, dead_bytes: Mapping[int, InputRecord]
+) -> list[OutputRecord]:
+    """Return what an outbox publishes: records with the commit's headers, and dead letters (A5, A6).
+
+    dead_bytes: the input records of the dead offsets; one that retention has taken goes as headers only.
+    """
+    epoch, _, sequence = commit_id.partition(":")
+    stamp = (("epoch", epoch.encode()), ("sequence", sequence.encode()))
+    names = {"segments": topics.output, "erasures": topics.erasures}
+    found = [
+        OutputRecord(names[each.to], partition, each.key, each.value, (*stamp, *each.headers))
+        for each in outbox.emissions
+    ]
+    for refusal in outbox.dead:
+        original = dead_bytes.get(refusal.offset)
+        headers = [
+            ("reason", refusal.reason.value.encode()),
+            ("detail", refusal.detail.encode()),
+            ("topic", topics.input.encode()),
+            ("partition", b"%d" % partition),
+            ("offset", b"%d" % refusal.offset),
+        ]
+        if original is not None:
+            headers.append(("timestamp", b"%d" % original.timestamp))
+        key, value = (None, None) if original is None else (original.key, original.value)
+        found.append(OutputRecord(topics.dead_letters, partition, key, value, tuple(headers)))
+    return found

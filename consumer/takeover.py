@@ -1,0 +1,187 @@
+"""Carry out what `consumer.recovery` judges: from a partition newly ours to a lane that runs (PROTOCOL B2-B4).
+
+    read fence, committed -> raise the epoch -> read both again -> verdict -> (publish) -> seek to applied
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from consumer.exits import ExitCode, Stop
+from consumer.lane import Lane
+from consumer.leader import Registry
+from consumer.messages import Outbox, decode_outbox, encode_outbox
+from consumer.partition import PartitionState, decode_state
+from consumer.ports import Committed, InputRecord, Membership, RetentionGap, Sink, Source, TopicReader
+from consumer.publication import Topics, output_records
+from consumer.recovery import Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
+from features.store import Commit, Fence, Store
+from features.transaction import EPOCH_ORDINAL
+from models.bundle import Bundle, content_hash
+from models.population import Statistics
+from models.population import decode as decode_statistics
+
+COMMITTED_TIMEOUT_S = 0.5
+"""A slice of waiting for stable offsets; other partitions run between two of them (B1)."""
+LOAD_CHUNK = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What Redis and Kafka say of a partition after its epoch was raised."""
+
+    fence: Fence
+    state: PartitionState
+    committed: Committed | None
+    tail: tuple[int, int] | None
+
+    @property
+    def known(self) -> tuple[int, int] | None:
+        """The newest commit that Kafka is known to have, as (epoch, sequence)."""
+        ours = parse_commit_id(self.committed.metadata) if self.committed is not None else None
+        return ours or self.tail
+
+
+class Takeover:
+    """Takes one partition at a time."""
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        reader: TopicReader,
+        store: Store,
+        registry: Registry,
+        topics: Topics,
+        crash_point: Callable[[str], None],
+    ) -> None:
+        self._source, self._sink, self._reader = source, sink, reader
+        self._store, self._registry, self._topics = store, registry, topics
+        self._crash_point = crash_point
+
+    def take(self, partition: int, membership: Membership) -> tuple[Lane, Verdict]:
+        """Return the lane of a partition that is now ours alone, and how it was found.
+
+        Raises `TransportError` and `StoreError` (try again), `Stop` where a person is needed.
+        """
+        found, epoch = self._fence_out(partition)
+        self._crash_point("during_recovery")
+        outbox = decode_outbox(self._store.outbox(partition))
+        verdict = judge(found.fence, found.committed, found.tail)
+        last = found.fence.last
+        if verdict is Verdict.LOST:
+            raise Stop(ExitCode.INPUT_LOST, _lost(partition, found))
+        if verdict is Verdict.DIVERGED:
+            last = self._catch_up(partition, found, epoch)
+            outbox = Outbox()
+        if verdict is not Verdict.IN_STEP:
+            self._publish(partition, found.state.applied, last, outbox, membership)
+        self._check_log(partition, found.state.applied)
+        lane = self._lane(partition, epoch, last, found.state)
+        self._source.seek(partition, found.state.applied)
+        return lane, verdict
+
+    def _fence_out(self, partition: int) -> tuple[Found, int]:
+        """Raise the epoch, then read: from then on nobody else can write (B2)."""
+        before = self._find(partition)
+        epoch = new_epoch(before.fence, before.committed, before.tail)
+        self._store.raise_epoch(partition, epoch)
+        return self._find(partition), epoch
+
+    def _find(self, partition: int) -> Found:
+        fence = self._store.fences([partition])[partition]
+        committed = self._source.committed(frozenset({partition}), COMMITTED_TIMEOUT_S)[partition]
+        tail = None
+        if committed is None or parse_commit_id(committed.metadata) is None:
+            tail = tail_of(self._output(partition))
+        return Found(fence, decode_state(fence.state), committed, tail)
+
+    def _output(self, partition: int) -> Iterator[InputRecord]:
+        start, stop = self._reader.bounds(self._topics.output, partition)
+        return self._reader.read(self._topics.output, partition, start, stop)
+
+    def _publish(self, partition: int, applied: int, commit_id: str, outbox: Outbox, membership: Membership) -> None:
+        """Publish the outbox of the last commit, alone, with its own id: the same records, a new transaction."""
+        dead = self._dead_bytes(partition, outbox)
+        records = output_records(self._topics, partition, commit_id, outbox, dead)
+        self._sink.publish(records, {partition: Committed(applied, commit_id)}, membership)
+
+    def _dead_bytes(self, partition: int, outbox: Outbox) -> Mapping[int, InputRecord]:
+        """Read the dead letters' bytes from the input again (A5)."""
+        if not outbox.dead:
+            return {}
+        wanted = {refusal.offset for refusal in outbox.dead}
+        earliest, end = self._reader.bounds(self._topics.input, partition)
+        start, stop = max(min(wanted), earliest), min(max(wanted) + 1, end)
+        read = self._reader.read(self._topics.input, partition, start, stop) if start < stop else ()
+        return {record.offset: record for record in read if record.offset in wanted}
+
+    def _catch_up(self, partition: int, found: Found, epoch: int) -> str:
+        """Raise what Redis lost from what was published, in a commit of its own (B4); return its id."""
+        last = published(self._output(partition))
+        entered = {record.entered_on for record in last.values()}
+        day_of = {text: date.fromisoformat(text).toordinal() - EPOCH_ORDINAL for text in entered}
+        states: dict[str, bytes] = {}
+        created: dict[str, int] = {}
+        customers = list(last)
+        for low in range(0, len(customers), LOAD_CHUNK):
+            names = customers[low : low + LOAD_CHUNK]
+            blobs = self._store.load({partition: names})[partition]
+            written, new = raised(names, blobs, last, found.state, day_of)
+            states |= written
+            created |= new
+        known = found.known or (0, 0)
+        here = parse_commit_id(found.fence.last) or (0, 0)
+        commit_id = f"{epoch}:{max(known[1], here[1]) + 1}"
+        commit = Commit(
+            epoch=epoch,
+            parent=found.fence.last,
+            follows=f"{known[0]}:{known[1]}",
+            id=commit_id,
+            state=found.fence.state,
+            outbox=encode_outbox(Outbox()),
+            sweep=found.state.sweep.number,
+            states=states,
+            created=created,
+            marks=self._marks(partition),
+        )
+        self._store.commit(partition, commit)
+        return commit_id
+
+    def _marks(self, partition: int) -> dict[str, bytes]:
+        """Read the erasure marks of a partition from their topic: they outlive Redis (H4)."""
+        start, stop = self._reader.bounds(self._topics.erasures, partition)
+        read = self._reader.read(self._topics.erasures, partition, start, stop)
+        return {record.key.decode(): record.value for record in read if record.key and record.value}
+
+    def _check_log(self, partition: int, applied: int) -> None:
+        earliest, end = self._source.bounds(frozenset({partition}))[partition]
+        if applied < earliest:
+            raise Stop(ExitCode.INPUT_LOST, f"{RetentionGap(partition, applied, earliest)}; see docs/operations.md")
+        if applied > end:
+            raise Stop(
+                ExitCode.TOPOLOGY,
+                f"partition {partition}: offset {applied} was applied but the log ends at {end}: the topic "
+                f"{self._topics.input} is not the one that this state was made from",
+            )
+
+    def _lane(self, partition: int, epoch: int, last: str, state: PartitionState) -> Lane:
+        bundle = self._model(state.sweep.version, state.sweep.model_hash)
+        previous = None if state.sweep.previous_version is None else self._registry.load(state.sweep.previous_version)
+        data = self._store.statistics(partition)
+        statistics = Statistics.zeros(1, 1) if data is None else decode_statistics(data)
+        return Lane(partition, epoch, last, state, statistics, bundle, previous)
+
+    def _model(self, version: int, model_hash: str) -> Bundle | None:
+        bundle = self._registry.load(version)
+        return bundle if bundle is not None and content_hash(bundle) == model_hash else None
+
+
+def _lost(partition: int, found: Found) -> str:
+    committed = found.committed.metadata if found.committed is not None else "nothing"
+    return (
+        f"partition {partition}: Redis is at commit {found.fence.last} but the group committed {committed}: Kafka lost "
+        "commits, or somebody reset the offsets; see docs/operations.md, exit code 3"
+    )
