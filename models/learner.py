@@ -23,6 +23,9 @@ from models.population import Statistics
 
 DEFAULT = "population"
 
+REFINE_EVERY = 7
+"""Days between refinements: 1 keeps closest to batch with 2.4 times the returns to a segment just left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -46,6 +49,17 @@ def no_evidence(bundle: Bundle, day: int) -> Evidence:
     d = len(bundle.features)
     nobody = np.empty((0, d), np.int64)
     return Evidence(day, Statistics.zeros(bundle.k, d), nobody, nobody)
+
+
+def refinement_due(bundle: Bundle, day: int, every: int = REFINE_EVERY) -> bool:
+    """Return whether the model made on `day` is to be converged: every so many days, and daily while it is new.
+
+    A fresh clustering's best optimum can change within days of the bootstrap; one step a day follows
+    it slowly. On the real file the settling first week takes the worst inertia ratio from 1.007 to
+    1.005 over all days and all weekdays of refinement, and costs milliseconds. A function of day and
+    version alone: nothing to remember, a replay does the same.
+    """
+    return day % every == 0 or bundle.version <= every
 
 
 class Learner(Protocol):

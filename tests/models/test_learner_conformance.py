@@ -11,7 +11,7 @@ import pytest
 
 from models.bundle import Bundle, content_hash, decode, encode, validate
 from models.centroids import distances, nearest
-from models.learner import DEFAULT, NAMES, Evidence, Learner, learner_named, no_evidence
+from models.learner import DEFAULT, NAMES, Evidence, Learner, learner_named, no_evidence, refinement_due
 from tests.models.samples import CENTRES, bundle_of, population, statistics_of, to_coordinates
 
 DAY = 15_200
@@ -178,3 +178,10 @@ def test_the_default_counts_the_silent_too() -> None:
     assert not learner_named(DEFAULT).needs_touched
     assert learner_named("minibatch").needs_touched
     assert learner_named("river").needs_touched
+
+
+def test_refinement_is_due_every_seventh_day_and_daily_while_the_model_is_new() -> None:
+    old, new = bundle_of(version=8, parent="f"), bundle_of(version=7, parent="f")
+    assert [day for day in range(700, 715) if refinement_due(old, day)] == [700, 707, 714]
+    assert all(refinement_due(new, day) for day in range(700, 715))
+    assert all(refinement_due(old, day, every=1) for day in range(700, 715))
