@@ -1,0 +1,350 @@
+"""Put the parts together: from settings to a worker that runs, or to a bootstrap that loads; and the guards of both.
+
+Guarantee: nothing starts on a state that was made for another topic, partition count, horizon, zone,
+currency or clock; what differs, and what to do, is said with an exit code of its own (DESIGN section 5).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+import redis
+
+from consumer.bootstrap import Prepared, Progress, load, prepare
+from consumer.csv_source import History as CsvHistory
+from consumer.erasure import keyed_hash
+from consumer.exits import ExitCode, Stop
+from consumer.kafka_admin import admin
+from consumer.kafka_partitioner import partition_of
+from consumer.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource, SourceTuning
+from consumer.observer import Observer
+from consumer.partition import History, iso
+from consumer.ports import TopicFacts, TransportError
+from consumer.settings import Settings
+from consumer.step import Mark
+from consumer.worker import Parts, Plan, Worker, never
+from features.redis_generation import Binding, GenerationLoader, read_binding
+from features.redis_store import RedisStore, connect, guarded
+from features.store import StoreRefused, StoreUnavailable
+from features.transaction import DAY_SECONDS, today_in
+from models.learner import learner_named
+from models.redis_registry import RedisRegistry
+
+WAIT_FOR_STATE_S = 1.0
+
+
+def connect_redis(settings: Settings) -> redis.Redis:
+    """Return a client, after checking that the store answers and never evicts."""
+    password = settings.redis_password.get_secret_value() if settings.redis_password else None
+    client = connect(settings.redis_url.get_secret_value(), settings.redis_username, password)
+    memory: Mapping[str, object] = guarded(lambda: client.info("memory"))
+    policy = memory.get("maxmemory_policy")
+    if policy != "noeviction":
+        raise Stop(
+            ExitCode.INCOMPATIBLE,
+            f"Redis has maxmemory-policy {policy}: it would drop states silently; set it to noeviction",
+        )
+    return client
+
+
+def local_partition_of(partitions: int) -> Callable[[str], int]:
+    """Return customer id -> partition, remembering the answers for those who come often."""
+
+    @lru_cache(maxsize=1 << 18)
+    def home(customer: str) -> int:
+        return partition_of(customer.encode(), partitions)
+
+    return home
+
+
+def check_binding(binding: Binding, facts: TopicFacts, settings: Settings) -> None:
+    """Raise `Stop` where a state was made for another world."""
+    if facts.partitions != binding.partitions:
+        raise Stop(
+            ExitCode.TOPOLOGY,
+            f"topic {settings.transactions_topic} has {facts.partitions} partitions, the state was made for "
+            f"{binding.partitions}: customers would change their partition; see docs/operations.md, exit code 4",
+        )
+    if facts.topic_id != binding.topic_id:
+        raise Stop(
+            ExitCode.TOPOLOGY,
+            f"topic {settings.transactions_topic} was deleted and created again since the bootstrap: its offsets mean "
+            "something else now; bootstrap with --replace, see docs/operations.md, exit code 4",
+        )
+    rules = settings.rules
+    made_for = {
+        "horizon_days": (binding.horizon_days, rules.horizon_days),
+        "timezone": (binding.timezone, settings.timezone),
+        "currency": (binding.currency, settings.currency),
+        "clock": (binding.clock, rules.clock),
+    }
+    for name, (theirs, ours) in made_for.items():
+        if theirs != ours:
+            raise Stop(
+                ExitCode.INCOMPATIBLE,
+                f"the state was made with {name}={theirs}, this worker has {ours}: set it back, or bootstrap with --replace",
+            )
+
+
+def open_worker(
+    settings: Settings,
+    observer: Observer,
+    *,
+    embedded: bool = False,
+    now: Callable[[], float] = time.time,
+    crash_point: Callable[[str], None] = never,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Worker | None:
+    """Return a worker ready to run; waits for a bootstrap where there is no state yet (None: told to stop meanwhile)."""
+    client = connect_redis(settings)
+    binding = read_binding(client, settings.namespace)
+    if binding is None:
+        observer.paused(-1, f"no state in namespace {settings.namespace} yet: waiting for `segmenter bootstrap`")
+    while binding is None:
+        if stopping():
+            return None
+        time.sleep(WAIT_FOR_STATE_S)
+        binding = read_binding(client, settings.namespace)
+    kafka = settings.kafka(embedded=embedded)
+    reader = KafkaReader(kafka)
+    check_binding(binding, reader.facts(settings.transactions_topic), settings)
+    output = reader.facts(settings.segments_topic)
+    if output.partitions != binding.partitions:
+        raise Stop(
+            ExitCode.TOPOLOGY,
+            f"topic {settings.segments_topic} has {output.partitions} partitions, the input has {binding.partitions}: "
+            "output partition = input partition; create it with `segmenter topics create`",
+        )
+    name = settings.instance or uuid.uuid4().hex
+    parts = Parts(
+        source=KafkaSource(
+            kafka,
+            settings.transactions_topic,
+            settings.group_id,
+            instance=settings.instance,
+            tuning=SourceTuning(max_poll_records=settings.max_poll_records),
+        ),
+        sink=KafkaSink(
+            kafka,
+            f"{settings.namespace}-{name}",
+            settings.group_id,
+            settings.transactions_topic,
+            before_commit=lambda: crash_point("mid_transaction"),
+        ),
+        reader=reader,
+        store=RedisStore(client, settings.namespace, binding.generation),
+        registry=RedisRegistry(client, settings.namespace, binding.generation),
+        learner=learner_named(settings.learner),
+        observer=observer,
+    )
+    return Worker(parts, plan_of(settings, binding), now=now, crash_point=crash_point)
+
+
+def plan_of(settings: Settings, binding: Binding) -> Plan:
+    """Return what a worker does, from its settings and the state's binding."""
+    return Plan(
+        topics=settings.topics,
+        rules=settings.rules,
+        history=History(binding.cutoff, binding.has_ids),
+        zone=settings.zone,
+        currency=settings.currency,
+        partitions=binding.partitions,
+        partition_of=local_partition_of(binding.partitions),
+        erasure_key=settings.erasure_key_bytes,
+        first_day=binding.day,
+        refine_every_days=settings.refine_every_days,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a new generation begins to read, taken BEFORE the history is read (PROTOCOL H2)."""
+
+    facts: TopicFacts
+    ends: dict[int, int]
+    earliest: dict[int, int]
+
+
+def begin_bootstrap(settings: Settings, kafka: KafkaSettings, client: redis.Redis, *, replace: bool) -> Start:
+    """Check that a bootstrap may run, and note where the input ends now."""
+    binding = read_binding(client, settings.namespace)
+    if binding is not None and not replace:
+        raise Stop(
+            ExitCode.USAGE,
+            f"namespace {settings.namespace} holds a state already (generation {binding.generation}, up to "
+            f"{_cutoff_text(binding.cutoff)}): --replace makes a new one; revisions go on",
+        )
+    if not kafka.embedded:
+        with admin(kafka) as asked:
+            members = asked.group_members(settings.group_id)
+        if members:
+            raise Stop(
+                ExitCode.USAGE,
+                f"{members} workers are running in group {settings.group_id}: stop them first, they hold the old state",
+            )
+    reader = KafkaReader(kafka)
+    try:
+        facts = reader.facts(settings.transactions_topic)
+        bounds = {p: reader.bounds(settings.transactions_topic, p) for p in range(facts.partitions)}
+    finally:
+        reader.close()
+    return Start(facts, {p: end for p, (_, end) in bounds.items()}, {p: first for p, (first, _) in bounds.items()})
+
+
+def bootstrap(
+    settings: Settings,
+    kafka: KafkaSettings,
+    client: redis.Redis,
+    history: CsvHistory,
+    start: Start,
+    *,
+    k: int | None,
+    progress: Progress,
+    now: float,
+) -> Prepared:
+    """Make a generation from a history and flip it in. Raises `Stop`, `StoreError`, `TransportError`."""
+    marks = _erasure_marks(settings, kafka, start.facts.partitions)
+    history = _without_erased(history, marks, settings.erasure_key_bytes)
+    day = first_day(settings, history, now)
+    try:
+        prepared = prepare(
+            history,
+            settings.rules,
+            day=day,
+            features=settings.features,
+            margin=settings.margin,
+            learner=settings.learner,
+            k=k,
+            progress=progress,
+        )
+    except ValueError as error:
+        raise Stop(ExitCode.USAGE, str(error)) from error
+    old = read_binding(client, settings.namespace)
+    generation = str(int(old.generation) + 1 if old is not None else 1)
+    binding = Binding(
+        generation=generation,
+        topic_id=start.facts.topic_id,
+        partitions=start.facts.partitions,
+        horizon_days=settings.horizon_days,
+        timezone=settings.timezone,
+        currency=settings.currency,
+        cutoff=prepared.cutoff,
+        has_ids=history.has_ids,
+        day=day,
+        clock=settings.clock,
+    )
+    load(
+        prepared,
+        GenerationLoader(client, settings.namespace, generation),
+        RedisRegistry(client, settings.namespace, generation),
+        binding,
+        applied=_first_offsets(settings, kafka, start, prepared.cutoff),
+        marks=marks,
+        partition_of=local_partition_of(start.facts.partitions),
+        progress=progress,
+    )
+    return prepared
+
+
+def first_day(settings: Settings, history: CsvHistory, now: float) -> int:
+    """Return the day clock's first value: today by the wall clock, the history's last day by the event clock."""
+    today = today_in(settings.zone, now)
+    if not len(history):
+        raise Stop(ExitCode.USAGE, "the history has no line to start from; see the funnel for what was refused, and why")
+    newest = int(history.day.max())
+    if newest > today + 1:
+        raise Stop(ExitCode.USAGE, f"the history goes to {iso(newest)}, which is in the future: is the date format right?")
+    if settings.clock == "wall" and newest < today - settings.horizon_days:
+        raise Stop(
+            ExitCode.USAGE,
+            f"the history ends on {iso(newest)}, more than {settings.horizon_days} days ago: everybody would be Lapsed. "
+            "Did you mean --clock event?",
+        )
+    return newest if settings.clock == "event" else max(today, newest)
+
+
+def _first_offsets(
+    settings: Settings, kafka: KafkaSettings, start: Start, cutoff: int | None
+) -> dict[int, int]:
+    """Return each partition's first offset to read: what was published since shortly before the cutoff (H2)."""
+    if cutoff is None:
+        return dict(start.earliest)
+    since = datetime(1970, 1, 1, tzinfo=settings.zone).replace(tzinfo=None) + timedelta(
+        seconds=cutoff - settings.dedupe_days * DAY_SECONDS
+    )
+    since_ms = int(since.replace(tzinfo=settings.zone).astimezone(UTC).timestamp() * 1000)
+    reader = KafkaReader(kafka)
+    offsets = {}
+    try:
+        for partition, end in start.ends.items():
+            found = reader.offset_at(settings.transactions_topic, partition, since_ms) if since_ms > 0 else None
+            offsets[partition] = end if found is None else min(found, end)
+            earliest = start.earliest[partition]
+            if offsets[partition] == earliest > 0:
+                _check_gap(settings, reader, partition, earliest, cutoff)
+    finally:
+        reader.close()
+    return offsets
+
+
+def _check_gap(settings: Settings, reader: KafkaReader, partition: int, earliest: int, cutoff: int) -> None:
+    """Stop where retention took what was published between the cutoff and the log's first record."""
+    first = next(iter(reader.read(settings.transactions_topic, partition, earliest, earliest + 1)), None)
+    if first is None:
+        return
+    begins = datetime.fromtimestamp(first.timestamp / 1000, settings.zone)
+    ends = datetime(1970, 1, 1) + timedelta(seconds=cutoff)  # noqa: DTZ001 -- local wall clock, compared as such
+    if begins.replace(tzinfo=None) > ends:
+        raise Stop(
+            ExitCode.INPUT_LOST,
+            f"partition {partition}: the history ends at {ends.isoformat()}, the log begins with offset {earliest} at "
+            f"{begins.isoformat()}: what was published between is gone; take a later history",
+        )
+
+
+def _erasure_marks(settings: Settings, kafka: KafkaSettings, partitions: int) -> dict[int, dict[str, bytes]]:
+    """Read every erasure mark from its topic: they outlive a state (H4)."""
+    reader = KafkaReader(kafka)
+    found: dict[int, dict[str, bytes]] = {}
+    try:
+        for partition in range(partitions):
+            start, stop = reader.bounds(settings.erasures_topic, partition)
+            records = reader.read(settings.erasures_topic, partition, start, stop) if start < stop else ()
+            found[partition] = {r.key.decode(): r.value for r in records if r.key and r.value}
+    finally:
+        reader.close()
+    return found
+
+
+def _without_erased(history: CsvHistory, marks: Mapping[int, Mapping[str, bytes]], key: bytes) -> CsvHistory:
+    """Drop the lines of erased customers dated at or before their erasure."""
+    by_hash = {hashed: msgspec.json.decode(mark, type=Mark) for part in marks.values() for hashed, mark in part.items()}
+    if not by_hash:
+        return history
+    never_erased = np.iinfo(np.int64).min
+    at = np.array(
+        [by_hash[h].at if (h := keyed_hash(key, customer)) in by_hash else never_erased for customer in history.customers]
+    )
+    return history.take(history.time > at[history.owner])
+
+
+def _cutoff_text(cutoff: int | None) -> str:
+    return "no history" if cutoff is None else iso(cutoff // DAY_SECONDS)
+
+
+def explain(error: Exception) -> tuple[ExitCode, str]:
+    """Return exit code and sentence for an error that reaches the rim."""
+    if isinstance(error, Stop):
+        return error.code, str(error)
+    if isinstance(error, StoreUnavailable | TransportError):
+        return ExitCode.INTERNAL, f"{error}; `segmenter doctor` says which part cannot be reached"
+    if isinstance(error, StoreRefused):
+        return ExitCode.INCOMPATIBLE, str(error)
+    return ExitCode.INTERNAL, f"{type(error).__name__}: {error}"

@@ -1,0 +1,169 @@
+"""Every setting of the service, in one frozen object, read from the environment and `.env`.
+
+Each has a unit, a default and what happens when it is too low or too high; docs/operations.md and
+.env.example are checked against this file. Secrets are never printed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from consumer.kafka_settings import KafkaSettings
+from consumer.partition import Rules
+from consumer.publication import Topics
+from features.vector import NAMES, RFM
+from models.learner import NAMES as LEARNERS
+
+PREFIX = "SEGMENTER_"
+
+
+class Settings(BaseSettings):
+    """Where the parts are and what the rules are; the same for every worker of a namespace."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    kafka_bootstrap: str = Field("localhost:9092", description="Kafka brokers, comma-separated host:port.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How Kafka is spoken to."
+    )
+    kafka_sasl_mechanism: str | None = Field(None, description="SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN.")
+    kafka_sasl_user: str | None = Field(None, description="User for SASL.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Password for SASL.")
+    kafka_ssl_cafile: str | None = Field(None, description="File with the certificates that brokers are checked by.")
+    redis_url: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"), description="Redis or Valkey; `rediss://` for TLS."
+    )
+    redis_username: str | None = Field(None, description="User of Redis' ACL.")
+    redis_password: SecretStr | None = Field(None, description="Password of Redis.")
+    namespace: str = Field("segmenter", description="First part of every Redis key, and of the transactional id.")
+    group: str | None = Field(None, description="Consumer group; the namespace by default.")
+    instance: str | None = Field(
+        None, description="A stable name of this worker (static membership); two workers must never share one."
+    )
+    transactions_topic: str = Field("transactions", description="Input.")
+    segments_topic: str = Field("customer-segments", description="Output, compacted.")
+    dead_letters_topic: str = Field("transactions-dead-letters", description="Refused records, with the reason.")
+    erasures_topic: str = Field("customer-erasures", description="Marks of erased customers, compacted.")
+    timezone: str = Field("UTC", description="IANA zone whose calendar days count.")
+    currency: str = Field("GBP", description="The one currency; records that name another are refused.")
+    clock: Literal["wall", "event"] = Field(
+        "wall", description="`wall`: today's date turns the day; `event`: the events' dates do (replays)."
+    )
+    horizon_days: int = Field(
+        365, ge=1, le=3650, description="Days of orders that count; too short and a year's rhythm looks like churn."
+    )
+    dedupe_days: int = Field(
+        7, ge=1, le=366, description="Days for which an event_id counts once; longer costs 12 bytes an event a customer."
+    )
+    forget_after_days: int | None = Field(
+        None, ge=1, description="Days after his last order when a lapsed customer ends; three horizons by default."
+    )
+    ahead_days: int = Field(
+        31, ge=1, description="Event clock: an event further ahead of its partition's day is refused (`ahead`)."
+    )
+    features: Annotated[tuple[str, ...], NoDecode] = Field(
+        RFM, description="Features that cluster, comma-separated; docs/features.md lists them. Read by bootstrap."
+    )
+    margin: float = Field(
+        0.95, gt=0, le=1, description="A customer moves where the new centroid's distance is below this share of the old."
+    )
+    learner: str = Field("population", description="population, minibatch or river.")
+    refine_every_days: int = Field(
+        7, ge=1, description="Days between refinements to convergence; each makes clusters equal batch again."
+    )
+    emit: Literal["changes", "all"] = Field("changes", description="`all` publishes every re-scoring, not only moves.")
+    erasure_key: SecretStr | None = Field(
+        None, description="Key of the hash under which erased ids are remembered; derived from the namespace if unset."
+    )
+    max_poll_records: int = Field(
+        5_000, ge=1, le=100_000, description="Events a poll; fewer cost throughput, more cost latency and memory."
+    )
+    metrics_port: int | None = Field(None, ge=1, le=65535, description="Port of /metrics, /livez and /readyz.")
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("features")
+    @classmethod
+    def _known_features(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - set(NAMES))
+        if unknown or not value or len(set(value)) < len(value):
+            raise ValueError(f"unknown, repeated or no features {unknown}; there are {', '.join(NAMES)}")
+        return value
+
+    @field_validator("namespace")
+    @classmethod
+    def _plain_namespace(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
+            raise ValueError("a namespace is 1 to 64 letters, digits, dots, dashes or underscores")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{value!r} is no IANA time zone, such as Europe/London") from None
+        return value
+
+    @field_validator("learner")
+    @classmethod
+    def _known_learner(cls, value: str) -> str:
+        if value not in LEARNERS:
+            raise ValueError(f"there are the learners {', '.join(LEARNERS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _distinct_topics(self) -> Settings:
+        names = [self.transactions_topic, self.segments_topic, self.dead_letters_topic, self.erasures_topic]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two topics share a name: {', '.join(names)}")
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def group_id(self) -> str:
+        return self.group or self.namespace
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.transactions_topic, self.segments_topic, self.dead_letters_topic, self.erasures_topic)
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(
+            horizon_days=self.horizon_days,
+            dedupe_days=self.dedupe_days,
+            forget_after_days=self.forget_after_days or 3 * self.horizon_days,
+            ahead_days=self.ahead_days,
+            clock=self.clock,
+            emit=self.emit,
+        )
+
+    @property
+    def erasure_key_bytes(self) -> bytes:
+        """The key of erased ids' hashes. Derived from the namespace it is no secret: set one where that matters."""
+        given = self.erasure_key
+        return given.get_secret_value().encode() if given else f"segmenter:{self.namespace}".encode()
+
+    def kafka(self, *, embedded: bool = False) -> KafkaSettings:
+        return KafkaSettings(
+            bootstrap_servers=self.kafka_bootstrap,
+            security_protocol=self.kafka_security_protocol,
+            sasl_mechanism=self.kafka_sasl_mechanism,
+            sasl_user=self.kafka_sasl_user,
+            sasl_password=self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else None,
+            ssl_cafile=self.kafka_ssl_cafile,
+            embedded=embedded,
+        )
