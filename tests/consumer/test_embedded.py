@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -20,6 +21,12 @@ from consumer.child import Child, ChildFailedError, free_port
 from consumer.embedded import DirectoryInUseError, EmbeddedBroker, EmbeddedStore
 
 REPOSITORY = Path(__file__).parents[2]
+
+
+def port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None
+    return port
 
 
 def listens(port: int) -> bool:
@@ -123,7 +130,7 @@ def test_a_stopped_store_frees_its_port_and_its_process(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="not started"):
         _ = store.url
     with store:
-        port = int(store.url.split(":")[2].split("/")[0])
+        port = port_of(store.url)
         pid = int((tmp_path / "lock").read_text())
         assert listens(port)
     assert not listens(port)
@@ -136,7 +143,7 @@ def test_an_error_in_the_body_stops_the_store_too(tmp_path: Path) -> None:
     ports: list[int] = []
 
     def crash(url: str) -> None:
-        ports.append(int(url.split(":")[2].split("/")[0]))
+        ports.append(port_of(url))
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), EmbeddedStore(tmp_path) as store:
