@@ -1,0 +1,236 @@
+"""What every store promises, run over the fake and over the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from features.redis_generation import Binding, GenerationLoader, read_binding
+from features.redis_store import RedisStore, connect
+from features.store import Commit, Fenced, GenerationGone, InvalidKey, OutOfStep, Snapshot, Store
+from tests.harness.memory_store import MemoryStore
+
+FIRST = Commit(epoch=1, parent="0:0", id="1:1", state=b"s1", outbox=b"o1", sweep=1)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    if request.param == "memory":
+        fake = MemoryStore()
+        fake.begin(0, b"s0")
+        yield fake
+        return
+    client = connect(request.getfixturevalue("redis_url"))
+    namespace = request.getfixturevalue("namespace")
+    _loaded(client, namespace, "1")
+    yield RedisStore(client, namespace, "1")
+    client.close()
+
+
+def _loaded(client: Any, namespace: str, generation: str) -> GenerationLoader:
+    loader = GenerationLoader(client, namespace, generation)
+    loader.put_state(0, b"s0")
+    loader.finish(_binding(generation))
+    return loader
+
+
+def _binding(generation: str) -> Binding:
+    return Binding(
+        generation=generation,
+        topic_id="t",
+        partitions=1,
+        horizon_days=365,
+        timezone="UTC",
+        currency="GBP",
+        cutoff=None,
+        has_ids=False,
+        day=1,
+        clock="event",
+    )
+
+
+def test_a_partition_begins_at_commit_0_0(store: Store) -> None:
+    fence = store.fences([0])[0]
+    assert (fence.epoch, fence.last, fence.parent, fence.state) == (0, "0:0", "0:0", b"s0")
+
+
+def test_a_partition_without_state_is_named(store: Store) -> None:
+    with pytest.raises(GenerationGone, match="partition 7"):
+        store.fences([7])
+
+
+def test_an_epoch_only_rises(store: Store) -> None:
+    store.raise_epoch(0, 3)
+    for epoch in (3, 2):
+        with pytest.raises(Fenced):
+            store.raise_epoch(0, epoch)
+    assert store.fences([0])[0].epoch == 3
+
+
+def test_a_commit_writes_everything(store: Store) -> None:
+    store.raise_epoch(0, 1)
+    store.commit(
+        0,
+        replace(
+            FIRST,
+            states={"a": b"A", "b": b"B"},
+            created={"b": 20, "a": 10},
+            statistics=b"st",
+            day_entry=b"d1",
+            begins=True,
+            sample=b"sa",
+            touched=b"to",
+            snapshot=Snapshot(1, b"sn"),
+            marks={"h": b"m"},
+        ),
+    )
+    fence = store.fences([0])[0]
+    assert (fence.last, fence.parent, fence.state) == ("1:1", "0:0", b"s1")
+    assert store.load({0: ["a", "b", "c"]}) == {0: [b"A", b"B", None]}
+    assert (store.statistics(0), store.outbox(0), store.day_log(0)) == (b"st", b"o1", [b"d1"])
+    assert (store.rows(0, "sample", 1), store.rows(0, "touched", 1), store.snapshot(0, 1)) == (b"sa", b"to", b"sn")
+    assert store.marks(0, ["h", "i"]) == [b"m", None]
+    chunk = store.chunk(0, -1, 10)
+    assert (chunk.ids, chunk.positions, chunk.blobs) == (["a", "b"], [10, 20], [b"A", b"B"])
+
+
+def test_a_repeated_commit_changes_nothing(store: Store) -> None:
+    store.raise_epoch(0, 1)
+    commit = replace(FIRST, day_entry=b"d", sample=b"x")
+    store.commit(0, commit)
+    store.commit(0, commit)
+    assert (store.day_log(0), store.rows(0, "sample", 1)) == ([b"d"], b"x")
+
+
+def test_a_commit_needs_the_epoch(store: Store) -> None:
+    store.raise_epoch(0, 2)
+    with pytest.raises(Fenced):
+        store.commit(0, FIRST)
+    assert store.fences([0])[0].last == "0:0"
+
+
+def test_a_commit_needs_its_parent(store: Store) -> None:
+    store.raise_epoch(0, 1)
+    with pytest.raises(OutOfStep):
+        store.commit(0, replace(FIRST, parent="1:4", id="1:5"))
+    assert store.outbox(0) == b""
+
+
+def test_a_commit_may_follow_what_kafka_knows(store: Store) -> None:
+    store.raise_epoch(0, 9)
+    store.commit(0, replace(FIRST, epoch=9, id="9:13", follows="3:12"))
+    fence = store.fences([0])[0]
+    assert (fence.last, fence.parent) == ("9:13", "3:12")
+
+
+def test_deleted_customers_leave_the_sweep(store: Store) -> None:
+    store.raise_epoch(0, 1)
+    store.commit(0, replace(FIRST, states={"a": b"A", "b": b"B"}, created={"a": 1, "b": 2}))
+    store.commit(0, replace(FIRST, parent="1:1", id="1:2", deleted=["a"]))
+    assert store.chunk(0, -1, 10).ids == ["b"]
+    assert store.load({0: ["a"]}) == {0: [None]}
+
+
+def test_chunks_go_through_everyone_once_and_never_part_a_position(store: Store) -> None:
+    store.raise_epoch(0, 1)
+    places = {"a": 5, "b": 5, "c": 5, "d": 9, "e": 1}
+    store.commit(0, replace(FIRST, states=dict.fromkeys(places, b"x"), created=places))
+    first = store.chunk(0, -1, 2)
+    assert first.positions == [1, 5, 5, 5]
+    rest = store.chunk(0, first.positions[-1], 2)
+    assert (rest.ids, store.chunk(0, 9, 2).ids) == (["d"], [])
+
+
+def test_rows_and_snapshots_of_old_sweeps_go(store: Store) -> None:
+    store.raise_epoch(0, 1)
+    for n in range(1, 6):
+        store.commit(
+            0,
+            replace(
+                FIRST,
+                parent=f"{min(n - 1, 1)}:{n - 1}",
+                id=f"1:{n}",
+                sweep=n,
+                begins=True,
+                sample=b"s%d" % n,
+                touched=b"t%d" % n,
+                snapshot=Snapshot(n, b"n%d" % n),
+            ),
+        )
+    assert [store.rows(0, "sample", n) for n in range(1, 6)] == [b"", b"", b"", b"s4", b"s5"]
+    assert [store.rows(0, "touched", n) for n in range(1, 6)] == [b"", b"", b"t3", b"t4", b"t5"]
+    assert [store.snapshot(0, n) for n in range(1, 6)] == [None, None, None, b"n4", b"n5"]
+
+
+def test_thousands_of_customers_fit_into_one_commit(store: Store) -> None:
+    store.raise_epoch(0, 1)
+    names = [f"c{i}" for i in range(4_321)]
+    store.commit(
+        0,
+        replace(
+            FIRST, states={n: n.encode() for n in names}, created={n: i for i, n in enumerate(names) if i % 3 == 0}
+        ),
+    )
+    assert store.load({0: names})[0] == [n.encode() for n in names]
+    assert len(store.chunk(0, -1, 5_000).ids) == 1_441
+
+
+@pytest.mark.parametrize("customer", ["{x}", "a}b", "é", "e\u0301", "\u202eabc", "😀", "a\nb\x00c", "x" * 512])
+def test_any_id_is_its_own_key(store: Store, customer: str) -> None:
+    store.raise_epoch(0, 1)
+    store.commit(0, replace(FIRST, states={customer: b"1", customer + " ": b"2"}, created={customer: 1, customer + " ": 2}))
+    assert store.load({0: [customer, customer + " "]})[0] == [b"1", b"2"]
+    assert store.chunk(0, -1, 5).ids == [customer, customer + " "]
+
+
+class TestRedisAlone:
+    """What only a real store can do wrong."""
+
+    def test_a_key_of_a_wrong_type_stops_the_commit_before_it_writes(self, redis_url: str, namespace: str) -> None:
+        client = connect(redis_url)
+        _loaded(client, namespace, "1")
+        store = RedisStore(client, namespace, "1")
+        store.raise_epoch(0, 1)
+        for key, commit in [
+            (store.keys.customer(0, "a"), replace(FIRST, states={"a": b"A"}, created={"a": 1})),
+            (store.keys.of(0, "index"), FIRST),
+            (store.keys.of(0, "outbox"), FIRST),
+        ]:
+            client.hset(key, "not", "ours")
+            with pytest.raises(InvalidKey) as caught:
+                store.commit(0, commit)
+            assert caught.value.key.encode() == key
+            assert store.fences([0])[0].last == "0:0"
+            client.delete(key)
+        store.commit(0, FIRST)
+
+    def test_another_generation_is_refused(self, redis_url: str, namespace: str) -> None:
+        client = connect(redis_url)
+        _loaded(client, namespace, "1")
+        old = RedisStore(client, namespace, "1")
+        old.raise_epoch(0, 1)
+        _loaded(client, namespace, "2")
+        with pytest.raises(GenerationGone):
+            old.commit(0, FIRST)
+        with pytest.raises(GenerationGone):
+            old.raise_epoch(0, 2)
+        with pytest.raises(GenerationGone):
+            old.fences([0])
+
+    def test_an_unfinished_generation_is_dropped_and_the_old_one_too(self, redis_url: str, namespace: str) -> None:
+        client = connect(redis_url)
+        loader = GenerationLoader(client, namespace, "1")
+        loader.load(0, ["left", "over"], [1, 2], [b"1", b"2"])
+        assert read_binding(client, namespace) is None
+        loader.drop(0)
+        _loaded(client, namespace, "1")
+        store = RedisStore(client, namespace, "1")
+        assert store.chunk(0, -1, 5).ids == []
+        _loaded(client, namespace, "2")
+        left = {key for key in client.scan_iter(match=f"{{{namespace}:*".encode())}
+        prefix = f"{{{namespace}:0}}:".encode()
+        binding = f"{{{namespace}:model}}:binding".encode()
+        assert left == {prefix + b"generation", prefix + b"2:fence", binding}

@@ -1,0 +1,135 @@
+"""A store in memory: for tests of logic, held to the same contract as Redis (tests/features/store_contract.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from features.store import (
+    Chunk,
+    Commit,
+    Fence,
+    Fenced,
+    GenerationGone,
+    OutOfStep,
+    StoreUnavailable,
+)
+
+
+@dataclass
+class Part:
+    """One partition's keys."""
+
+    fence: Fence
+    states: dict[str, bytes] = field(default_factory=dict)
+    index: dict[str, int] = field(default_factory=dict)
+    outbox: bytes = b""
+    statistics: bytes | None = None
+    days: list[bytes] = field(default_factory=list)
+    snapshots: dict[int, bytes] = field(default_factory=dict)
+    rows: dict[str, bytes] = field(default_factory=dict)
+    marks: dict[str, bytes] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """Implements `features.store.Store`; `lose_reply` and `unavailable` crash it on cue."""
+
+    def __init__(self) -> None:
+        self.parts: dict[int, Part] = {}
+        self.unavailable = 0
+        """So many calls fail before anything happens."""
+        self.lose_reply = 0
+        """So many commits are written, and their reply is lost."""
+
+    def begin(self, partition: int, state: bytes) -> None:
+        """Start a partition as a bootstrap does."""
+        self.parts[partition] = Part(Fence(0, "0:0", "0:0", state))
+
+    def put(self, partition: int, customer: str, position: int, blob: bytes) -> None:
+        """Load a customer as a bootstrap does."""
+        self.parts[partition].states[customer] = blob
+        self.parts[partition].index[customer] = position
+
+    def fences(self, partitions: Sequence[int]) -> dict[int, Fence]:
+        return {partition: self._part(partition).fence for partition in partitions}
+
+    def raise_epoch(self, partition: int, epoch: int) -> None:
+        part = self._part(partition)
+        if part.fence.epoch >= epoch:
+            raise Fenced(f"partition {partition}: another worker holds a higher epoch")
+        part.fence = Fence(epoch, part.fence.last, part.fence.parent, part.fence.state)
+
+    def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
+        return {p: [self._part(p).states.get(customer) for customer in ids] for p, ids in wanted.items()}
+
+    def marks(self, partition: int, hashes: Sequence[str]) -> list[bytes | None]:
+        return [self._part(partition).marks.get(hashed) for hashed in hashes]
+
+    def chunk(self, partition: int, after: int, limit: int) -> Chunk:
+        part = self._part(partition)
+        ordered = sorted((position, customer) for customer, position in part.index.items() if position > after)
+        taken = ordered[:limit]
+        if len(taken) == limit:
+            taken = [pair for pair in ordered if pair[0] <= taken[-1][0]]
+        ids = [customer for _, customer in taken]
+        return Chunk(ids, [position for position, _ in taken], [part.states.get(customer) for customer in ids])
+
+    def statistics(self, partition: int) -> bytes | None:
+        return self._part(partition).statistics
+
+    def outbox(self, partition: int) -> bytes:
+        return self._part(partition).outbox
+
+    def snapshot(self, partition: int, sweep: int) -> bytes | None:
+        return self._part(partition).snapshots.get(sweep)
+
+    def rows(self, partition: int, name: str, sweep: int) -> bytes:
+        return self._part(partition).rows.get(f"{name}:{sweep}", b"")
+
+    def day_log(self, partition: int) -> list[bytes]:
+        return list(self._part(partition).days)
+
+    def commit(self, partition: int, commit: Commit) -> None:
+        part = self._part(partition)
+        if part.fence.epoch != commit.epoch:
+            raise Fenced(f"partition {partition}: another worker holds a higher epoch")
+        if part.fence.last == commit.id:
+            return
+        if part.fence.last != commit.parent:
+            raise OutOfStep(f"partition {partition}: Redis is not at the commit that this one follows")
+        self._write(part, commit)
+        if self.lose_reply:
+            self.lose_reply -= 1
+            raise StoreUnavailable("the reply was lost")
+
+    def _write(self, part: Part, commit: Commit) -> None:
+        part.fence = Fence(commit.epoch, commit.id, commit.follows or commit.parent, commit.state)
+        part.outbox = commit.outbox
+        part.statistics = commit.statistics or part.statistics
+        if commit.day_entry:
+            part.days.append(commit.day_entry)
+        here = {name: f"{name}:{commit.sweep}" for name in ("sample", "touched")}
+        if commit.begins:
+            for key in (*here.values(), f"sample:{commit.sweep - 2}", f"touched:{commit.sweep - 3}"):
+                part.rows.pop(key, None)
+        for name, more in (("sample", commit.sample), ("touched", commit.touched)):
+            if more:
+                part.rows[here[name]] = part.rows.get(here[name], b"") + more
+        if commit.snapshot is not None:
+            part.snapshots[commit.snapshot.sweep] = commit.snapshot.statistics
+            part.snapshots.pop(commit.snapshot.sweep - 2, None)
+        part.states.update(commit.states)
+        part.index.update(commit.created)
+        for customer in commit.deleted:
+            part.states.pop(customer, None)
+            part.index.pop(customer, None)
+        part.marks.update(commit.marks)
+        part.rows.update(commit.replaced)
+
+    def _part(self, partition: int) -> Part:
+        if self.unavailable:
+            self.unavailable -= 1
+            raise StoreUnavailable("told to be away")
+        if partition not in self.parts:
+            raise GenerationGone(f"partition {partition}: no state")
+        return self.parts[partition]
