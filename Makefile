@@ -1,7 +1,12 @@
 # Segmenter. `make help` lists the targets; every one sets up what it needs, and a second run finds it done.
 # Written for GNU make 3.81 (macOS) and later.
 
-PYTHON ?= python3
+# The first interpreter that the lock has wheels for, unless PYTHON names one. (macOS' own python3 is older than that.)
+SUITS := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python $(SUITS) 2>/dev/null && echo $$python && exit; done; echo python3)
+endif
 DATASET ?=
 PYTEST_ARGS ?=
 
@@ -12,12 +17,12 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --gener
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit format lock clean
+.PHONY: help demo test check format lock clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or later); PYTEST_ARGS='-k ledger' is passed on to pytest."
+	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 to 3.14); PYTEST_ARGS='-k ledger' is passed on to pytest."
 
 demo: $(STAMP) ## history in, purchases through Kafka, segments out, verified; DATASET=path takes another file than the sample
 	@$(BIN)/segmenter demo $(if $(DATASET),--dataset "$(DATASET)")
@@ -48,8 +53,8 @@ clean: ## removes the environment, the caches, and what runs left behind
 # The stamp is written last: an interrupted installation is begun again. An environment whose interpreter still runs is
 # brought up to date in place; one that was moved, or whose Python was upgraded away, is made anew.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "make: $(PYTHON) is not Python 3.11 or later. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) $(SUITS) 2>/dev/null || { \
+		echo "make: $(PYTHON) is not Python 3.11 to 3.14. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "make: $(PYTHON) lacks its venv module. On Debian, Ubuntu and WSL: sudo apt install python3-venv" >&2; exit 1; }
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version) from requirements.lock: one to three minutes, once."
