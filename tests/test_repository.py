@@ -156,7 +156,7 @@ def test_a_missing_venv_module_is_named_with_its_remedy(tmp_path: Path) -> None:
 def _make(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, directory)
-    command = ["make", "-C", directory, "demo", *arguments]
+    command = ["make", "-C", str(directory), "demo", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=_outside_make())
 
 
