@@ -14,10 +14,19 @@ from features.codec import decode_states
 from features.identity import position
 from features.transaction import Control
 
+NEVER = -(1 << 62)
+"""Local seconds before every event: a mark of this time only keeps a revision."""
+
 
 def keyed_hash(key: bytes, customer: str) -> str:
     """Return the name under which an erased customer's mark is kept: HMAC-SHA-256, so it tells nothing without the key."""
     return hmac.new(key, customer.encode(), "sha256").hexdigest()
+
+
+def with_revision(mark: bytes | None, revision: int) -> bytes:
+    """Return a mark under which a customer's next life begins after `revision`; without one it refuses nothing."""
+    known = msgspec.json.decode(mark, type=Mark) if mark is not None else Mark(NEVER, 0)
+    return msgspec.json.encode(Mark(known.at, max(known.revision, revision)))
 
 
 def erase(

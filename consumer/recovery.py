@@ -116,10 +116,12 @@ def raised(
     state: PartitionState,
     day_of: Mapping[str, int],
 ) -> tuple[dict[str, bytes], dict[str, int]]:
-    """Raise revision, segment and entered day to what was published (B4); return (states, created positions).
+    """Raise revision, segment and entered day to what was published (B4).
 
-    The label at the start of the customer's day stays what Redis knew, so that the replay decides by the
-    same anchor as the first time. day_of: the day of each `entered_on`.
+    Returns (states to write, the last revision of each customer whom Redis lost as a whole). Of the latter
+    nothing is made up: the replay brings him back, and his revisions go on. The label at the start of a
+    customer's day stays what Redis knew, so that the replay decides by the same anchor as the first time.
+    day_of: the day of each `entered_on`.
     """
     states = decode_states(blobs)
     heads, sweep = states.heads, state.sweep
@@ -128,9 +130,12 @@ def raised(
         np.full(len(customers), sweep.cursor is None) | (positions <= (sweep.cursor or 0))
     )
     chosen = []
+    lost: dict[str, int] = {}
     for row, customer in enumerate(customers):
         record = last[customer]
-        if record.revision <= heads["revision"][row]:
+        if blobs[row] is None:
+            lost[customer] = record.revision
+        if blobs[row] is None or record.revision <= heads["revision"][row]:
             continue
         if counted[row] and heads["sweep"][row] != sweep.number:
             heads["anchor"][row] = heads["segment"][row]
@@ -142,5 +147,4 @@ def raised(
         chosen.append(row)
     blobs_out = encode_states(States(heads, states.ledger, states.seen), np.array(chosen, np.int64))
     written = {customers[row]: blob for row, blob in zip(chosen, blobs_out, strict=True)}
-    created = {customers[row]: int(positions[row]) for row in chosen if blobs[row] is None}
-    return written, created
+    return written, lost

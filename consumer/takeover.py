@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
+import msgspec
+
+from consumer.erasure import keyed_hash, with_revision
 from consumer.exits import ExitCode, Stop
 from consumer.lane import Lane
 from consumer.leader import Registry
 from consumer.messages import Outbox, decode_outbox, encode_outbox
-from consumer.partition import PartitionState, decode_state
+from consumer.partition import PartitionState, decode_state, encode_state
 from consumer.ports import Committed, InputRecord, Membership, RetentionGap, Sink, Source, TopicReader
 from consumer.publication import Topics, output_records
 from consumer.recovery import Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
@@ -55,10 +58,12 @@ class Takeover:
         store: Store,
         registry: Registry,
         topics: Topics,
+        erasure_key: bytes,
         crash_point: Callable[[str], None],
     ) -> None:
         self._source, self._sink, self._reader = source, sink, reader
         self._store, self._registry, self._topics = store, registry, topics
+        self._erasure_key = erasure_key
         self._crash_point = crash_point
 
     def take(self, partition: int, membership: Membership) -> tuple[Lane, Verdict]:
@@ -70,17 +75,17 @@ class Takeover:
         self._crash_point("during_recovery")
         outbox = decode_outbox(self._store.outbox(partition))
         verdict = judge(found.fence, found.committed, found.tail)
-        last = found.fence.last
+        last, state = found.fence.last, found.state
         if verdict is Verdict.LOST:
             raise Stop(ExitCode.INPUT_LOST, _lost(partition, found))
         if verdict is Verdict.DIVERGED:
-            last = self._catch_up(partition, found, epoch)
+            last, state = self._catch_up(partition, found, epoch)
             outbox = Outbox()
         if verdict is not Verdict.IN_STEP:
-            self._publish(partition, found.state.applied, last, outbox, membership)
-        self._check_log(partition, found.state.applied)
-        lane = self._lane(partition, epoch, last, found.state)
-        self._source.seek(partition, found.state.applied)
+            self._publish(partition, state.applied, last, outbox, membership)
+        self._check_log(partition, state.applied)
+        lane = self._lane(partition, epoch, last, state)
+        self._source.seek(partition, state.applied)
         return lane, verdict
 
     def _fence_out(self, partition: int) -> tuple[Found, int]:
@@ -118,37 +123,39 @@ class Takeover:
         read = self._reader.read(self._topics.input, partition, start, stop) if start < stop else ()
         return {record.offset: record for record in read if record.offset in wanted}
 
-    def _catch_up(self, partition: int, found: Found, epoch: int) -> str:
-        """Raise what Redis lost from what was published, in a commit of its own (B4); return its id."""
+    def _catch_up(self, partition: int, found: Found, epoch: int) -> tuple[str, PartitionState]:
+        """Raise what Redis lost from what was published, in a commit of its own (B4); return its id and state."""
         last = published(self._output(partition))
         entered = {record.entered_on for record in last.values()}
         day_of = {text: date.fromisoformat(text).toordinal() - EPOCH_ORDINAL for text in entered}
         states: dict[str, bytes] = {}
-        created: dict[str, int] = {}
+        marks = self._marks(partition)
         customers = list(last)
         for low in range(0, len(customers), LOAD_CHUNK):
             names = customers[low : low + LOAD_CHUNK]
             blobs = self._store.load({partition: names})[partition]
-            written, new = raised(names, blobs, last, found.state, day_of)
+            written, lost = raised(names, blobs, last, found.state, day_of)
             states |= written
-            created |= new
+            for customer, revision in lost.items():
+                hashed = keyed_hash(self._erasure_key, customer)
+                marks[hashed] = with_revision(marks.get(hashed), revision)
         known = found.known or (0, 0)
         here = parse_commit_id(found.fence.last) or (0, 0)
         commit_id = f"{epoch}:{max(known[1], here[1]) + 1}"
+        state = msgspec.structs.replace(found.state, erased=found.state.erased + len(marks))
         commit = Commit(
             epoch=epoch,
             parent=found.fence.last,
             follows=f"{known[0]}:{known[1]}",
             id=commit_id,
-            state=found.fence.state,
+            state=encode_state(state),
             outbox=encode_outbox(Outbox()),
             sweep=found.state.sweep.number,
             states=states,
-            created=created,
-            marks=self._marks(partition),
+            marks=marks,
         )
         self._store.commit(partition, commit)
-        return commit_id
+        return commit_id, state
 
     def _marks(self, partition: int) -> dict[str, bytes]:
         """Read the erasure marks of a partition from their topic: they outlive Redis (H4)."""

@@ -124,7 +124,7 @@ class Worker:
         self._now, self._crash_point = now, crash_point
         self._observer = parts.observer
         self._takeover = Takeover(
-            parts.source, parts.sink, parts.reader, parts.store, parts.registry, plan.topics, crash_point
+            parts.source, parts.sink, parts.reader, parts.store, parts.registry, plan.topics, plan.erasure_key, crash_point
         )
         self._leader = Leader(
             parts.store,

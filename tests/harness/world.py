@@ -1,0 +1,302 @@
+"""A whole small world in memory: Kafka, store, registry, a clock; workers come, crash and go in it.
+
+    world = World(partitions=2); world.publish(line(...)); world.settle(); world.labels()
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+from zlib import crc32
+from zoneinfo import ZoneInfo
+
+from consumer.observer import Silence
+from consumer.partition import History, PartitionState, Rules, Sweep, decode_state, encode_state
+from consumer.publication import Topics
+from consumer.worker import Parts, Plan, Worker, never
+from features.codec import decode_states
+from features.transaction import EPOCH_ORDINAL
+from models.bundle import Bundle, Segment, content_hash
+from models.learner import learner_named
+from tests.harness.memory_kafka import Crash, MemoryKafka
+from tests.harness.memory_store import MemoryStore
+
+TOPICS = Topics("transactions", "customer-segments", "transactions-dead-letters", "customer-erasures")
+GROUP = "g"
+FIRST_DAY = date(2024, 3, 1)
+
+
+def day_number(day: date) -> int:
+    return day.toordinal() - EPOCH_ORDINAL
+
+
+def line(customer: str | None, day: date, **more: Any) -> dict[str, Any]:
+    """Return one order line; `hour`, `invoice_no`, `quantity`, `unit_price`, `event_id` may be given."""
+    hour = more.pop("hour", 12)
+    found = {
+        "invoice_no": f"{customer}-{day}",
+        "quantity": 2,
+        "unit_price": 10.0,
+        "invoice_date": f"{day.isoformat()}T{hour:02d}:00:00",
+        "customer_id": customer,
+    }
+    return found | more
+
+
+def first_model() -> Bundle:
+    """Return a model of two clusters: recent and large, long ago and small."""
+    return Bundle(
+        version=1,
+        parent=None,
+        day=day_number(FIRST_DAY),
+        learner="population",
+        features=("recency", "frequency", "monetary"),
+        horizon_days=60,
+        margin=0.95,
+        scale=(1.0, 0.5, 1.0),
+        centroids=((0.5, 1.2, 4.5), (2.8, 0.7, 3.0)),
+        segments=(Segment(11, "Active"), Segment(12, "Dormant")),
+        created_by="bootstrap",
+        sizes=(1, 1),
+    )
+
+
+class MemoryRegistry:
+    """Implements `consumer.leader.Registry`."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.versions = {bundle.version: bundle}
+
+    def current(self) -> int | None:
+        return max(self.versions)
+
+    def load(self, version: int) -> Bundle | None:
+        return self.versions.get(version)
+
+    def publish(self, bundle: Bundle, expected: int | None) -> bool:
+        if self.current() != expected:
+            return False
+        self.versions[bundle.version] = bundle
+        return True
+
+
+@dataclass
+class Clock:
+    """A wall clock that a test moves; each look costs 10 ms, so that nothing waits for ever."""
+
+    seconds: float
+
+    def __call__(self) -> float:
+        self.seconds += 0.01
+        return self.seconds
+
+
+@dataclass
+class CrashPlan:
+    """Dies at the nth time a point is reached; `fired` says whether it did."""
+
+    point: str = ""
+    nth: int = 0
+    fired: bool = False
+    seen: list[str] = field(default_factory=list)
+
+    def __call__(self, point: str) -> None:
+        self.seen.append(point)
+        if point == self.point and not self.fired:
+            self.nth -= 1
+            if self.nth < 0:
+                self.fired = True
+                raise Crash(point)
+
+
+class World:
+    """Everything but the workers outlives a crash."""
+
+    def __init__(
+        self,
+        *,
+        partitions: int = 2,
+        rules: Rules | None = None,
+        history: History | None = None,
+        max_poll_records: int = 5_000,
+        forgets_commits: bool = False,
+        learner: str = "population",
+    ) -> None:
+        names = (TOPICS.input, TOPICS.output, TOPICS.dead_letters, TOPICS.erasures)
+        self.kafka = MemoryKafka(dict.fromkeys(names, partitions), forgets_commits=forgets_commits)
+        self.store = MemoryStore()
+        bundle = first_model()
+        self.registry = MemoryRegistry(bundle)
+        self.partitions, self.max_poll_records, self.learner = partitions, max_poll_records, learner
+        self.rules = rules or Rules(horizon_days=60, clock="event")
+        self.history = history or History()
+        self.clock = Clock((FIRST_DAY - date(1970, 1, 1)).days * 86_400.0 + 400 * 86_400)
+        self.crash = CrashPlan()
+        self.workers: list[Worker] = []
+        first = day_number(FIRST_DAY)
+        for partition in range(partitions):
+            sweep = Sweep(0, first, 1, content_hash(bundle), None)
+            self.store.begin(partition, encode_state(PartitionState(0, sweep, first * 86_400)))
+
+    def home(self, customer: str) -> int:
+        """Return a customer's partition; any fixed rule will do where no Kafka client partitions."""
+        return crc32(customer.encode()) % self.partitions
+
+    def publish(self, *lines: dict[str, Any]) -> None:
+        """Write order lines (or erasures) to their customers' partitions."""
+        for each in lines:
+            customer = each.get("customer_id") or ""
+            self.write(self.home(customer), customer.encode() or None, json.dumps(each).encode())
+
+    def write(self, partition: int, key: bytes | None, value: bytes | None) -> int:
+        return self.kafka.write(TOPICS.input, partition, key, value, timestamp=int(self.clock.seconds * 1000))
+
+    def tick(self, day: date) -> None:
+        """Turn the day of every partition."""
+        value = json.dumps({"type": "tick", "at": f"{day.isoformat()}T00:00:00"}).encode()
+        for partition in range(self.partitions):
+            self.write(partition, None, value)
+
+    def worker(self, *, crash_point: Callable[[str], None] = never) -> Worker:
+        """Start a worker; it takes part at its first turn."""
+        number = len(self.workers)
+        point = (lambda name: (self.crash(name), crash_point(name))) if crash_point is not never else self.crash
+        parts = Parts(
+            source=self.kafka.source(TOPICS.input, GROUP, max_poll_records=self.max_poll_records),
+            sink=self.kafka.sink(f"w{number}", GROUP, TOPICS.input, before_commit=lambda: point("mid_transaction")),
+            reader=self.kafka.reader(),
+            store=self.store,
+            registry=self.registry,
+            learner=learner_named(self.learner),
+            observer=Silence(),
+        )
+        plan = Plan(
+            topics=TOPICS,
+            rules=self.rules,
+            history=self.history,
+            zone=ZoneInfo("UTC"),
+            currency="GBP",
+            partitions=self.partitions,
+            partition_of=self.home,
+            erasure_key=b"key",
+            first_day=day_number(FIRST_DAY),
+        )
+        made = Worker(parts, plan, now=self.clock, crash_point=point)
+        self.workers.append(made)
+        return made
+
+    def lose(self, worker: Worker) -> None:
+        """Let a worker's session time out; its open transaction is aborted by the coordinator."""
+        self.kafka.evict(GROUP, worker._parts.source._member)  # type: ignore[attr-defined] # noqa: SLF001
+        self.kafka.expire_transactions()
+
+    def settle(self, worker: Worker | None = None, *, turns: int = 4_000) -> Worker:
+        """Run until everything published is applied and every day is swept; a crash brings a new worker."""
+        worker = worker or self.worker()
+        for _ in range(turns):
+            try:
+                worker.turn()
+            except Crash:
+                self.lose(worker)
+                worker = self.worker()
+                continue
+            if self.settled(worker):
+                return worker
+        raise AssertionError(f"not settled after {turns} turns: {self.states()}")
+
+    def settled(self, worker: Worker) -> bool:
+        return self.settled_by(worker)
+
+    def settled_by(self, *workers: Worker) -> bool:
+        """Say whether nothing is left to do, and these workers own everything between them."""
+        states = self.states()
+        at_end = all(
+            state.applied >= len(self.kafka.log(TOPICS.input, p).entries) for p, state in states.items()
+        )
+        swept = all(state.sweep.ended and state.sweep.number for state in states.values())
+        same_day = len({state.day for state in states.values()}) == 1
+        committed = {p: self.kafka.committed(GROUP, TOPICS.input, p) for p in states}
+        fences = self.store.fences(range(self.partitions))
+        published = self.kafka.forgets_commits or all(
+            c is not None and c.metadata == fences[p].last for p, c in committed.items()
+        )
+        owned = frozenset().union(*(worker.assigned for worker in workers))
+        return owned == frozenset(range(self.partitions)) and at_end and swept and same_day and published
+
+    def states(self) -> dict[int, PartitionState]:
+        return {p: decode_state(self.store.parts[p].fence.state) for p in range(self.partitions)}
+
+    def customers(self) -> dict[str, bytes]:
+        return {c: blob for part in self.store.parts.values() for c, blob in part.states.items()}
+
+    def heads(self) -> dict[str, dict[str, int]]:
+        """Return each customer's head as a dict."""
+        found = self.customers()
+        heads = decode_states(list(found.values())).heads
+        return {c: {name: int(head[name]) for name in heads.dtype.names or ()} for c, head in zip(found, heads, strict=True)}
+
+    def labels(self) -> dict[str, int]:
+        return {customer: head["segment"] for customer, head in self.heads().items()}
+
+    def ledgers(self) -> dict[str, list[tuple[int, ...]]]:
+        """Return each customer's records within the horizon as (order, day, net, units, lines)."""
+        found = self.customers()
+        ledger = decode_states(list(found.values())).ledger
+        first = max(state.day for state in self.states().values()) - self.rules.horizon_days
+        names = list(found)
+        rows: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
+        columns = zip(ledger.owner, ledger.order, ledger.day, ledger.net, ledger.units, ledger.lines, strict=True)
+        for owner, *record in columns:
+            if record[1] >= first:
+                rows[names[owner]].append(tuple(int(value) for value in record))
+        return rows
+
+    def output(self) -> list[dict[str, Any]]:
+        """Return every segment record, partition by partition, with its headers under `headers`."""
+        found = []
+        for partition in range(self.partitions):
+            log = self.kafka.log(TOPICS.output, partition)
+            for record in log.read(0, len(log.entries)):
+                value = {"tombstone": (record.key or b"").decode()} if record.value is None else json.loads(record.value)
+                found.append(value | {"headers": dict(record.headers), "partition": partition})
+        return found
+
+    def dead(self) -> list[tuple[str, bytes | None]]:
+        """Return (reason, original value) of each dead letter."""
+        found = []
+        for partition in range(self.partitions):
+            log = self.kafka.log(TOPICS.dead_letters, partition)
+            found += [(dict(r.headers)["reason"].decode(), r.value) for r in log.read(0, len(log.entries))]
+        return found
+
+    def counters(self) -> dict[str, int]:
+        total: dict[str, int] = {}
+        for state in self.states().values():
+            for name, n in state.counters.items():
+                total[name] = total.get(name, 0) + n
+        return total
+
+
+def shopping(seed: int, customers: int = 30, days: int = 25, per_day: int = 12) -> Iterable[dict[str, Any]]:
+    """Yield a seeded stream of orders and returns in time order."""
+    rng = random.Random(seed)  # noqa: S311 -- a test's seeded shop
+    for n in range(days):
+        day = FIRST_DAY + timedelta(days=n)
+        for order in range(rng.randrange(per_day // 2, per_day)):
+            customer = f"c{min(rng.randrange(customers), rng.randrange(customers))}"
+            back = rng.random() < 0.1
+            for item in range(rng.randrange(1, 4)):
+                quantity = -1 if back else rng.randrange(1, 9)
+                yield line(
+                    customer,
+                    day,
+                    hour=8 + order % 12,
+                    invoice_no=f"{'C' if back else ''}{n}-{order}",
+                    quantity=quantity,
+                    unit_price=rng.choice([0.85, 2.55, 12.75]),
+                    event_id=f"{n}-{order}-{item}",
+                )
