@@ -39,9 +39,10 @@ def cut(batch: Batch, state: PartitionState, rules: Rules) -> Cut:
     head, after = batch.split(control.offset) if control else (batch, None)
     if rules.clock == "event":
         refused, turn_at, ahead = _scan(head, state, rules)
+        turn_offset = None if turn_at is None else int(head.offset[turn_at])
         head = _refuse_ahead(head, refused)
-        if turn_at is not None:
-            now, rest = head.split(int(head.offset[turn_at]))
+        if turn_offset is not None:
+            now, rest = head.split(turn_offset)
             whole = rest if after is None else _join(rest, batch)
             day = int(rest.lines.day[0])
             return Cut(now, whole, day, None, ahead)
