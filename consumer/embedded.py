@@ -160,6 +160,21 @@ def answers_ping(port: int) -> bool:
         return False
 
 
+def in_use(directory: Path) -> bool:
+    """Whether an embedded store runs on a directory, in this process or another."""
+    try:
+        lock = os.open(directory / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _lock(directory: Path) -> int:
     """Takes the directory for one server; returns the open lock file, which holds that server's process id."""
     lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
