@@ -1,7 +1,7 @@
 r"""From history to a first generation of states and a first model, all unlabelled (PROTOCOL H1, H2).
 
-    History --fold--> ledger --vectors--> k, centroids, names --> Bundle 1
-                  \--> states by partition --> Redis, a generation beside the live one --> flip
+History --fold--> ledger --vectors--> k, centroids, names --> Bundle 1
+              \--> states by partition --> Redis, a generation beside the live one --> flip
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from models.selection import Choice, choose_k, fit
 
 from consumer.csv_source import History, fold_history
 from consumer.partition import PartitionState, Rules, Sweep, encode_state
@@ -24,7 +25,6 @@ from models.bundle import Bundle, content_hash, rows
 from models.centroids import distances, nearest
 from models.redis_registry import RedisRegistry
 from models.segments import name_segments
-from models.selection import Choice, choose_k, fit
 
 SEED = 20111209
 
@@ -73,8 +73,8 @@ def prepare(
     coordinates = described.coordinates(features)[described.clustered]
     if len(coordinates) < 2:
         raise ValueError(
-            f"{len(coordinates)} of {m} customers have a positive order and net within {rules.horizon_days} days of the "
-            "last day: nobody to cluster. Is the history old, and --clock event meant?"
+            f"{len(coordinates)} of {m} customers have a positive net and order in the {rules.horizon_days} days to "
+            "the last one: nobody to cluster. Is the history old? --clock event?"
         )
     choice = None if k is not None else choose_k(coordinates, SEED, lambda done, of: progress("choosing k", done, of))
     chosen = k if choice is None else choice.k
@@ -107,7 +107,7 @@ def _bundle(
 
 
 def _seen(history: History, customers: Sequence[str], rules: Rules) -> tuple[Seen, int]:
-    """Return the event ids of the last days, which the stream may bring again (PROTOCOL H3), and how many were too many."""
+    """Return the event ids of the last days, which may come again (PROTOCOL H3), and how many were too many."""
     none = np.empty(0, np.int64)
     if not len(history):
         return Seen(none, np.empty(0, np.uint64), none), 0
@@ -156,5 +156,3 @@ def load(
     registry.publish(bundle, expected=registry.current())
     loader.finish(binding)
     progress("loading", binding.partitions, binding.partitions)
-
-

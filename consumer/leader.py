@@ -1,6 +1,6 @@
 """The leader: the owner of partition 0 makes the day's model from every partition's snapshot (PROTOCOL C6).
 
-    snapshot(D) of each partition --add--> statistics --learner--> version v+1 --compare-and-set--> registry
+snapshot(D) of each partition --add--> statistics --learner--> version v+1 --compare-and-set--> registry
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Registry(Protocol):
 
 
 def deadline_of(clock: Clock) -> float:
+    """Return how many seconds the leader waits for a day's snapshots."""
     return EVENT_DEADLINE_S if clock == "event" else WALL_DEADLINE_S
 
 

@@ -56,10 +56,12 @@ class Outbox(msgspec.Struct, frozen=True, array_like=True):
 
 
 def encode_outbox(outbox: Outbox) -> bytes:
+    """Return an outbox as the commit keeps it."""
     return msgspec.msgpack.encode(outbox)
 
 
 def decode_outbox(data: bytes) -> Outbox:
+    """Return a kept outbox; no bytes (before the first commit) are an empty one."""
     return msgspec.msgpack.decode(data, type=Outbox) if data else Outbox()
 
 

@@ -120,8 +120,10 @@ def iso(day: int) -> str:
 
 
 def encode_state(state: PartitionState) -> bytes:
+    """Return a partition's state as JSON, so that an operator can read it in the store."""
     return msgspec.json.encode(state)
 
 
 def decode_state(data: bytes) -> PartitionState:
+    """Return a state of `encode_state`'s bytes. Raises `msgspec.DecodeError`."""
     return msgspec.json.decode(data, type=PartitionState)

@@ -6,7 +6,6 @@ Every implementation passes the contract suite in tests/consumer/transport_contr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 

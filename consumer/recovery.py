@@ -1,9 +1,9 @@
 """Taking a partition over: what its state in Redis and its commit in Kafka say together (PROTOCOL B). Pure.
 
-                       Redis' last == committed          in step        seek to applied
-                       Redis' parent == committed        republish      the outbox again, then as above
-    sequence behind    Redis lost writes                 diverged       raise revisions from the output, then replay
-    sequence ahead     Kafka lost commits                lost           stop, exit code 3
+                   Redis' last == committed          in step        seek to applied
+                   Redis' parent == committed        republish      the outbox again, then as above
+sequence behind    Redis lost writes                 diverged       raise revisions from the output, then replay
+sequence ahead     Kafka lost commits                lost           stop, exit code 3
 """
 
 from __future__ import annotations

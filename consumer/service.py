@@ -89,7 +89,7 @@ def check_binding(binding: Binding, facts: TopicFacts, settings: Settings) -> No
         if theirs != ours:
             raise Stop(
                 ExitCode.INCOMPATIBLE,
-                f"the state was made with {name}={theirs}, this worker has {ours}: set it back, or bootstrap with --replace",
+                f"the state was made with {name}={theirs}, this worker has {ours}: set it back or bootstrap --replace",
             )
 
 
@@ -102,7 +102,7 @@ def open_worker(
     crash_point: Callable[[str], None] = never,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Worker | None:
-    """Return a worker ready to run; waits for a bootstrap where there is no state yet (None: told to stop meanwhile)."""
+    """Return a worker ready to run; waits for a bootstrap where there is no state (None: stopped meanwhile)."""
     client = connect_redis(settings)
     binding = read_binding(client, settings.namespace)
     if binding is None:
@@ -257,22 +257,22 @@ def first_day(settings: Settings, history: CsvHistory, now: float) -> int:
     """Return the day clock's first value: today by the wall clock, the history's last day by the event clock."""
     today = today_in(settings.zone, now)
     if not len(history):
-        raise Stop(ExitCode.USAGE, "the history has no line to start from; see the funnel for what was refused, and why")
+        raise Stop(
+            ExitCode.USAGE, "the history has no line to start from; see the funnel for what was refused, and why"
+        )
     newest = int(history.day.max())
     if newest > today + 1:
-        raise Stop(ExitCode.USAGE, f"the history goes to {iso(newest)}, which is in the future: is the date format right?")
+        raise Stop(ExitCode.USAGE, f"the history goes to {iso(newest)}, in the future: is the date format right?")
     if settings.clock == "wall" and newest < today - settings.horizon_days:
         raise Stop(
             ExitCode.USAGE,
-            f"the history ends on {iso(newest)}, more than {settings.horizon_days} days ago: everybody would be Lapsed. "
+            f"the history ends on {iso(newest)}, more than {settings.horizon_days} days ago: all would be Lapsed. "
             "Did you mean --clock event?",
         )
     return newest if settings.clock == "event" else max(today, newest)
 
 
-def _first_offsets(
-    settings: Settings, kafka: KafkaSettings, start: Start, cutoff: int | None
-) -> dict[int, int]:
+def _first_offsets(settings: Settings, kafka: KafkaSettings, start: Start, cutoff: int | None) -> dict[int, int]:
     """Return each partition's first offset to read: what was published since shortly before the cutoff (H2)."""
     if cutoff is None:
         return dict(start.earliest)
@@ -330,7 +330,10 @@ def _without_erased(history: CsvHistory, marks: Mapping[int, Mapping[str, bytes]
         return history
     never_erased = np.iinfo(np.int64).min
     at = np.array(
-        [by_hash[h].at if (h := keyed_hash(key, customer)) in by_hash else never_erased for customer in history.customers]
+        [
+            by_hash[h].at if (h := keyed_hash(key, customer)) in by_hash else never_erased
+            for customer in history.customers
+        ]
     )
     return history.take(history.time > at[history.owner])
 

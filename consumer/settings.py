@@ -58,7 +58,10 @@ class Settings(BaseSettings):
         365, ge=1, le=3650, description="Days of orders that count; too short and a year's rhythm looks like churn."
     )
     dedupe_days: int = Field(
-        7, ge=1, le=366, description="Days for which an event_id counts once; longer costs 12 bytes an event a customer."
+        7,
+        ge=1,
+        le=366,
+        description="Days for which an event_id counts once; longer costs 12 bytes an event a customer.",
     )
     forget_after_days: int | None = Field(
         None, ge=1, description="Days after his last order when a lapsed customer ends; three horizons by default."
@@ -70,7 +73,10 @@ class Settings(BaseSettings):
         RFM, description="Features that cluster, comma-separated; docs/features.md lists them. Read by bootstrap."
     )
     margin: float = Field(
-        0.95, gt=0, le=1, description="A customer moves where the new centroid's distance is below this share of the old."
+        0.95,
+        gt=0,
+        le=1,
+        description="A customer moves where the new centroid's distance is below this share of the old.",
     )
     learner: str = Field("population", description="population, minibatch or river.")
     refine_every_days: int = Field(

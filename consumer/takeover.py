@@ -1,6 +1,6 @@
 """Carry out what `consumer.recovery` judges: from a partition newly ours to a lane that runs (PROTOCOL B2-B4).
 
-    read fence, committed -> raise the epoch -> read both again -> verdict -> (publish) -> seek to applied
+read fence, committed -> raise the epoch -> read both again -> verdict -> (publish) -> seek to applied
 """
 
 from __future__ import annotations

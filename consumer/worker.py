@@ -15,7 +15,7 @@ lane away; it is taken over again from what Redis and Kafka then say.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -55,13 +55,11 @@ from features.store import (
     OutOfStep,
     Snapshot,
     Store,
-    StoreError,
     StoreUnavailable,
 )
 from features.transaction import Control, decode, local_seconds, today_in
 from models.bundle import Bundle, content_hash
 from models.learner import Learner
-from models.population import Statistics
 from models.population import encode as encode_statistics
 
 IDLE_POLL_S = 0.25
@@ -124,7 +122,14 @@ class Worker:
         self._now, self._crash_point = now, crash_point
         self._observer = parts.observer
         self._takeover = Takeover(
-            parts.source, parts.sink, parts.reader, parts.store, parts.registry, plan.topics, plan.erasure_key, crash_point
+            parts.source,
+            parts.sink,
+            parts.reader,
+            parts.store,
+            parts.registry,
+            plan.topics,
+            plan.erasure_key,
+            crash_point,
         )
         self._leader = Leader(
             parts.store,

@@ -113,8 +113,8 @@ def encode_states(states: States, chosen: Ints) -> list[bytes]:
     ids = np.empty(len(seen.id), SEEN)
     ids["id"], ids["day"] = seen.id, seen.day
     bounds = np.r_[chosen, chosen + 1]
-    record_at: Ints = np.searchsorted(ledger.owner, bounds).astype(np.int64)
-    seen_at: Ints = np.searchsorted(seen.owner, bounds).astype(np.int64)
+    record_at = np.asarray(np.searchsorted(ledger.owner, bounds))
+    seen_at = np.asarray(np.searchsorted(seen.owner, bounds))
     n = len(chosen)
     heads = states.heads[chosen]
     heads["schema"] = SCHEMA

@@ -44,6 +44,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def binding_key(namespace: str) -> bytes:
+    """Return the name of the registry's record."""
     return f"{{{namespace}:model}}:binding".encode()
 
 
@@ -81,9 +82,7 @@ class GenerationLoader:
         if keys:
             guarded(lambda: self._redis.unlink(*keys))
 
-    def load(
-        self, partition: int, customers: Sequence[str], positions: Sequence[int], blobs: Sequence[bytes]
-    ) -> None:
+    def load(self, partition: int, customers: Sequence[str], positions: Sequence[int], blobs: Sequence[bytes]) -> None:
         """Write some customers' states and their places in the sweep's order."""
         for low in range(0, len(customers), CHUNK):
             part = slice(low, low + CHUNK)

@@ -57,7 +57,10 @@ def guarded(call: Callable[[], T]) -> T:
         raise StoreUnavailable(f"Redis does not answer: {error}") from None
     except redis.ResponseError as error:
         text = str(error)
-        if isinstance(error, redis.ReadOnlyError | redis.OutOfMemoryError) or text.split(" ")[0] in _PAUSING:
+        if (
+            isinstance(error, redis.ReadOnlyError | redis.OutOfMemoryError)
+            or text.split(" ", maxsplit=1)[0] in _PAUSING
+        ):
             raise StoreUnavailable(f"Redis cannot write now: {text}") from None
         if "OOM" in text or "READONLY" in text or "MISCONF" in text or "NOREPLICAS" in text:
             raise StoreUnavailable(f"Redis cannot write now: {text}") from None  # raised inside a script
@@ -125,7 +128,7 @@ class RedisStore:
             return list(pipe.execute())
 
         found = guarded(read) if asked else []
-        return dict.fromkeys(wanted, []) | {p: blobs for (p, _), blobs in zip(asked, found, strict=True)}
+        return {p: [] for p in wanted} | {p: blobs for (p, _), blobs in zip(asked, found, strict=True)}
 
     def marks(self, partition: int, hashes: Sequence[str]) -> list[bytes | None]:
         key = self.keys.of(partition, "erased")

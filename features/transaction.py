@@ -347,7 +347,7 @@ def _event(event_id: str | int | None) -> tuple[int, bool]:
     return hash64(text), text.startswith(HISTORY_SCHEME)
 
 
-def _number(value: int | float | str | None, reason: Reason) -> float:
+def _number(value: float | str | None, reason: Reason) -> float:
     if value is None:
         raise _Refused(reason, "missing")
     if isinstance(value, str):

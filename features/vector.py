@@ -64,9 +64,7 @@ class Vectors:
         return np.stack(columns, axis=1).astype(np.int64)
 
 
-def vectors(
-    ledger: Ledger, customers: int, day: int, first_day: Ints, names: tuple[str, ...] = NAMES
-) -> Vectors:
+def vectors(ledger: Ledger, customers: int, day: int, first_day: Ints, names: tuple[str, ...] = NAMES) -> Vectors:
     """Compute the named features of `customers` customers as of `day`.
 
     `ledger` is already expired to the horizon, its owners are 0 .. customers - 1. `first_day` (int64,

@@ -130,14 +130,23 @@ def test_a_zombie_is_fenced(undisturbed: World) -> None:
 def test_refused_lines_go_to_the_dead_letters_and_disturb_nothing() -> None:
     world = World(partitions=1)
     world.publish(line("a", FIRST_DAY))
-    bad = [b"", b"{", b"\xff", b'{"type":"x"}', b'{"customer_id":"a","invoice_no":"1","quantity":0,"unit_price":1,'
-           b'"invoice_date":"2024-03-01T00:00:00"}']
+    bad = [
+        b"",
+        b"{",
+        b"\xff",
+        b'{"type":"x"}',
+        b'{"customer_id":"a","invoice_no":"1","quantity":0,"unit_price":1,"invoice_date":"2024-03-01T00:00:00"}',
+    ]
     for value in bad:
         world.write(0, b"a", value)
     world.publish(line(None, FIRST_DAY), line("b", FIRST_DAY))
     world.settle()
     assert [(reason, value) for reason, value in world.dead()] == [
-        ("empty", b""), ("malformed", b"{"), ("malformed", b"\xff"), ("unknown_type", b'{"type":"x"}'), ("quantity", bad[4])
+        ("empty", b""),
+        ("malformed", b"{"),
+        ("malformed", b"\xff"),
+        ("unknown_type", b'{"type":"x"}'),
+        ("quantity", bad[4]),
     ]
     assert world.counters()["guests"] == 1
     assert set(world.labels()) == {"a", "b"}
@@ -205,7 +214,8 @@ def test_two_workers_share_the_partitions_and_one_dies(undisturbed: World) -> No
     for _ in range(40):
         first.turn()
         second.turn()
-    assert first.assigned and second.assigned
+    assert first.assigned
+    assert second.assigned
     world.lose(first)
     world.settle(second)
     assert world.labels() == undisturbed.labels()

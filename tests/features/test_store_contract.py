@@ -181,7 +181,9 @@ def test_thousands_of_customers_fit_into_one_commit(store: Store) -> None:
 @pytest.mark.parametrize("customer", ["{x}", "a}b", "é", "e\u0301", "\u202eabc", "😀", "a\nb\x00c", "x" * 512])
 def test_any_id_is_its_own_key(store: Store, customer: str) -> None:
     store.raise_epoch(0, 1)
-    store.commit(0, replace(FIRST, states={customer: b"1", customer + " ": b"2"}, created={customer: 1, customer + " ": 2}))
+    store.commit(
+        0, replace(FIRST, states={customer: b"1", customer + " ": b"2"}, created={customer: 1, customer + " ": 2})
+    )
     assert store.load({0: [customer, customer + " "]})[0] == [b"1", b"2"]
     assert store.chunk(0, -1, 5).ids == [customer, customer + " "]
 
@@ -230,7 +232,7 @@ class TestRedisAlone:
         store = RedisStore(client, namespace, "1")
         assert store.chunk(0, -1, 5).ids == []
         _loaded(client, namespace, "2")
-        left = {key for key in client.scan_iter(match=f"{{{namespace}:*".encode())}
+        left = set(client.scan_iter(match=f"{{{namespace}:*".encode()))
         prefix = f"{{{namespace}:0}}:".encode()
         binding = f"{{{namespace}:model}}:binding".encode()
         assert left == {prefix + b"generation", prefix + b"2:fence", binding}

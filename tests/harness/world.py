@@ -1,13 +1,13 @@
 """A whole small world in memory: Kafka, store, registry, a clock; workers come, crash and go in it.
 
-    world = World(partitions=2); world.publish(line(...)); world.settle(); world.labels()
+world = World(partitions=2); world.publish(line(...)); world.settle(); world.labels()
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from consumer.observer import Silence
 from consumer.partition import History, PartitionState, Rules, Sweep, decode_state, encode_state
 from consumer.publication import Topics
-from consumer.worker import Parts, Plan, Worker, never
+from consumer.worker import Parts, Plan, Worker
 from features.codec import decode_states
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, Segment, content_hash
@@ -161,10 +161,9 @@ class World:
         for partition in range(self.partitions):
             self.write(partition, None, value)
 
-    def worker(self, *, crash_point: Callable[[str], None] = never) -> Worker:
+    def worker(self) -> Worker:
         """Start a worker; it takes part at its first turn."""
-        number = len(self.workers)
-        point = (lambda name: (self.crash(name), crash_point(name))) if crash_point is not never else self.crash
+        number, point = len(self.workers), self.crash
         parts = Parts(
             source=self.kafka.source(TOPICS.input, GROUP, max_poll_records=self.max_poll_records),
             sink=self.kafka.sink(f"w{number}", GROUP, TOPICS.input, before_commit=lambda: point("mid_transaction")),
@@ -191,7 +190,7 @@ class World:
 
     def lose(self, worker: Worker) -> None:
         """Let a worker's session time out; its open transaction is aborted by the coordinator."""
-        self.kafka.evict(GROUP, worker._parts.source._member)  # type: ignore[attr-defined] # noqa: SLF001
+        self.kafka.evict(GROUP, worker._parts.source._member)  # type: ignore[attr-defined]
         self.kafka.expire_transactions()
 
     def settle(self, worker: Worker | None = None, *, turns: int = 4_000) -> Worker:
@@ -214,9 +213,7 @@ class World:
     def settled_by(self, *workers: Worker) -> bool:
         """Say whether nothing is left to do, and these workers own everything between them."""
         states = self.states()
-        at_end = all(
-            state.applied >= len(self.kafka.log(TOPICS.input, p).entries) for p, state in states.items()
-        )
+        at_end = all(state.applied >= len(self.kafka.log(TOPICS.input, p).entries) for p, state in states.items())
         swept = all(state.sweep.ended and state.sweep.number for state in states.values())
         same_day = len({state.day for state in states.values()}) == 1
         committed = {p: self.kafka.committed(GROUP, TOPICS.input, p) for p in states}
@@ -237,7 +234,9 @@ class World:
         """Return each customer's head as a dict."""
         found = self.customers()
         heads = decode_states(list(found.values())).heads
-        return {c: {name: int(head[name]) for name in heads.dtype.names or ()} for c, head in zip(found, heads, strict=True)}
+        return {
+            c: {name: int(head[name]) for name in heads.dtype.names or ()} for c, head in zip(found, heads, strict=True)
+        }
 
     def labels(self) -> dict[str, int]:
         return {customer: head["segment"] for customer, head in self.heads().items()}
@@ -261,7 +260,9 @@ class World:
         for partition in range(self.partitions):
             log = self.kafka.log(TOPICS.output, partition)
             for record in log.read(0, len(log.entries)):
-                value = {"tombstone": (record.key or b"").decode()} if record.value is None else json.loads(record.value)
+                value = (
+                    {"tombstone": (record.key or b"").decode()} if record.value is None else json.loads(record.value)
+                )
                 found.append(value | {"headers": dict(record.headers), "partition": partition})
         return found
 
@@ -283,7 +284,7 @@ class World:
 
 def shopping(seed: int, customers: int = 30, days: int = 25, per_day: int = 12) -> Iterable[dict[str, Any]]:
     """Yield a seeded stream of orders and returns in time order."""
-    rng = random.Random(seed)  # noqa: S311 -- a test's seeded shop
+    rng = random.Random(seed)
     for n in range(days):
         day = FIRST_DAY + timedelta(days=n)
         for order in range(rng.randrange(per_day // 2, per_day)):

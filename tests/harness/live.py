@@ -1,0 +1,176 @@
+"""A live world: a real broker, a real store, worker processes that may be killed; for the fault tests.
+
+live = Live(bootstrap, redis_url, namespace, directory)
+live.bootstrap(history lines); live.publish(lines); live.tick(day); w = live.start(); live.settle()
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from consumer.kafka_writer import EventWriter
+from pydantic import SecretStr
+
+from consumer.csv_columns import CsvOptions
+from consumer.csv_source import read_history
+from consumer.kafka_admin import admin, our_topics
+from consumer.kafka_python_transport import KafkaReader
+from consumer.partition import PartitionState, decode_state
+from consumer.ports import InputRecord
+from consumer.service import begin_bootstrap, bootstrap, connect_redis
+from consumer.settings import Settings
+from features.redis_generation import read_binding
+from features.redis_store import RedisStore
+
+REPOSITORY = Path(__file__).parents[2]
+HEADER = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+    """Await a condition; looks every 50 ms."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+class Live:
+    """One namespace on the shared broker and store."""
+
+    def __init__(
+        self, kafka_bootstrap: str, redis_url: str, namespace: str, directory: Path, *, partitions: int = 4, **more: Any
+    ) -> None:
+        self.settings = Settings(
+            _env_file=None,
+            kafka_bootstrap=kafka_bootstrap,
+            redis_url=SecretStr(redis_url),
+            namespace=namespace,
+            transactions_topic=f"{namespace}-in",
+            segments_topic=f"{namespace}-out",
+            dead_letters_topic=f"{namespace}-dead",
+            erasures_topic=f"{namespace}-erased",
+            clock="event",
+            max_poll_records=200,
+            **more,
+        )
+        self.partitions, self.directory = partitions, directory
+        self.kafka = self.settings.kafka()
+        self.history_file = directory / "history.csv"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        topics = self.settings.topics
+        with admin(self.kafka) as asked:
+            asked.create(our_topics(topics.input, topics.output, topics.dead_letters, topics.erasures, partitions))
+        self.client = connect_redis(self.settings)
+        self.writer = EventWriter(self.kafka, topics.input)
+        self.reader = KafkaReader(self.kafka)
+
+    def bootstrap(self, lines: Sequence[Mapping[str, Any]], k: int = 3) -> None:
+        """Write a history file and load it."""
+        with self.history_file.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(HEADER)
+            for each in lines:
+                moment = each["invoice_date"].replace("T", " ")
+                price, who = each["unit_price"], each["customer_id"]
+                table.writerow([each["invoice_no"], "S", "D", each["quantity"], moment, price, who, "UK"])
+        start = begin_bootstrap(self.settings, self.kafka, self.client, replace=False)
+        history = read_history([self.history_file], CsvOptions())
+        bootstrap(
+            self.settings, self.kafka, self.client, history, start, k=k, progress=lambda *_: None, now=time.time()
+        )
+
+    def publish(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        for each in lines:
+            self.writer.send(each["customer_id"].encode(), json.dumps(each).encode())
+        self.writer.flush()
+
+    def tick(self, day: date) -> None:
+        value = json.dumps({"type": "tick", "at": f"{day.isoformat()}T00:00:00"}).encode()
+        for partition in range(self.partitions):
+            self.writer.send(None, value, partition=partition)
+        self.writer.flush()
+
+    def start(self, point: str = "never", times: int = 1) -> subprocess.Popen[bytes]:
+        """Start a worker process; it kills itself at the Nth time it reaches the point."""
+        self.crash_file.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tests.harness.crashing_worker", point, str(times)]
+        environ = {**os.environ, **self.environment(), "CRASH_FILE": str(self.crash_file)}
+        log = (self.directory / f"worker-{len(self.processes)}.log").open("wb")
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdout=log, stderr=subprocess.STDOUT)
+        log.close()
+        self.processes.append(process)
+        return process
+
+    @property
+    def crash_file(self) -> Path:
+        return self.directory / "fired"
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings as a user would give them."""
+        found = {}
+        for name in self.settings.model_fields_set:
+            value = getattr(self.settings, name)
+            found[f"SEGMENTER_{name.upper()}"] = (
+                value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            )
+        return found
+
+    def states(self) -> dict[int, PartitionState]:
+        return {p: decode_state(fence.state) for p, fence in self.store().fences(range(self.partitions)).items()}
+
+    def store(self) -> RedisStore:
+        binding = read_binding(self.client, self.settings.namespace)
+        assert binding is not None
+        return RedisStore(self.client, self.settings.namespace, binding.generation)
+
+    def applied(self) -> int:
+        return sum(state.applied for state in self.states().values())
+
+    def settled(self) -> bool:
+        """Say whether all input is applied, all days are swept and Kafka has Redis' last commit."""
+        fences = self.store().fences(range(self.partitions))
+        with admin(self.kafka) as asked:
+            committed = asked.group_offsets(self.settings.group_id, self.settings.transactions_topic)
+        days = set()
+        for partition, fence in fences.items():
+            state = decode_state(fence.state)
+            days.add(state.day)
+            _, end = self.reader.bounds(self.settings.transactions_topic, partition)
+            known = committed.get(partition)
+            if state.applied < end or not state.sweep.ended or not state.sweep.number:
+                return False
+            if known is None or known.metadata != fence.last:
+                return False
+        return len(days) == 1
+
+    def settle(self, seconds: float = 120.0) -> None:
+        wait_until(self.settled, "everything applied, swept and published", seconds)
+
+    def output(self) -> list[InputRecord]:
+        """Return the committed output of all partitions."""
+        found: list[InputRecord] = []
+        topic = self.settings.segments_topic
+        for partition in range(self.partitions):
+            first, end = self.reader.bounds(topic, partition)
+            found += self.reader.read(topic, partition, first, end)
+        return found
+
+    def close(self) -> None:
+        """End what was started, by its id."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            process.wait()
+        self.writer.close()
+        self.reader.close()
+        self.client.close()
