@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from consumer.csv_columns import CsvOptions
-from consumer.csv_reading import Texts
-from consumer.csv_rows import REASONS, SHAPE, Flags, Rows
+from consumer.csv_rows import OPEN_QUOTE, REASONS, SHAPE, Flags, Rows
+from consumer.csv_texts import Texts
 from features.ledger import MONEY, Ints
 
 NON_PRODUCTS = frozenset(
@@ -212,5 +212,5 @@ def _unreadable(rows: Rows) -> tuple[Unreadable, ...]:
     files = rows.table.files
     bad = np.flatnonzero(rows.reason)
     found = [(int(rows.table.file[i]), int(rows.table.row[i]), int(rows.reason[i])) for i in bad]
-    found += [(file, row, SHAPE) for file, row in rows.table.misshapen]
+    found += [(file, row, OPEN_QUOTE if spans else SHAPE) for file, row, spans in rows.table.misshapen]
     return tuple(Unreadable(files[file], row, REASONS[why]) for file, row, why in sorted(found))

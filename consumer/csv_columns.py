@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 FIELDS = (
     "customer_id",
@@ -74,6 +75,23 @@ class CsvOptions:
     non_products: Literal["keep", "drop"] = "keep"
     max_bytes: int = 8 * GIB
     latest: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise CsvError for a value that no file could be read with."""
+        if self.decimal not in (".", ","):
+            raise CsvError(f"--decimal {self.decimal!r}: it is '.' or ','")
+        if self.separator is not None and len(self.separator.encode()) != 1:
+            raise CsvError(f"--separator {self.separator!r}: it is one character, for example ';' or a tab")
+        try:
+            plain = b",;\n".decode(self.encoding) == ",;\n"
+        except (LookupError, UnicodeError):
+            plain = False
+        if not plain:
+            raise CsvError(f"--encoding {self.encoding!r}: give one such as utf-8, cp1252 or latin-1")
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise CsvError(f"the time zone {self.zone!r} is not known; give a name such as Europe/London") from error
 
 
 def parse_map(text: str) -> dict[str, str]:

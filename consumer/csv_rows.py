@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +10,15 @@ import pandas as pd
 
 from consumer.csv_columns import CsvError, CsvOptions
 from consumer.csv_parsing import MAX_AMOUNT, MAX_PRICE, UNREADABLE, money, quantities, times
-from consumer.csv_reading import Table, Texts
+from consumer.csv_texts import Table, Texts
 from features.identity import MAX_ID_BYTES, canonical_id
 from features.ledger import Ints
 
 Flags = npt.NDArray[np.bool_]
+
+MAX_INVOICE_BYTES = 256
+MAX_EVENT_ID = 512
+"""In characters; the stream refuses longer ones too."""
 
 GUESTS = frozenset({"", "nan", "NaN", "<NA>", "NULL", "None"})
 """What exports write where a line has no customer."""
@@ -23,18 +26,20 @@ GUESTS = frozenset({"", "nan", "NaN", "<NA>", "NULL", "None"})
 REASONS = (
     "",
     "another number of cells than the header",
+    "another number of cells than the header, over several lines: is a quote left open?",
     "the date cannot be read",
     "the quantity cannot be read",
     "the price cannot be read",
     "the price has more than 4 decimals",
     "the price is above 10,000,000",
     "the amount is above 1,000,000,000",
-    "the invoice number is missing",
+    f"the invoice number is missing or longer than {MAX_INVOICE_BYTES} bytes",
+    f"the event id is longer than {MAX_EVENT_ID} characters",
     f"the customer id is longer than {MAX_ID_BYTES} bytes",
 )
 """Why a row is unreadable; a row with several reasons has the one furthest down."""
 
-SHAPE, DATE, QUANTITY, PRICE, TOO_FINE, TOO_DEAR, TOO_MUCH, NO_INVOICE, LONG_ID = range(1, 10)
+SHAPE, OPEN_QUOTE, DATE, QUANTITY, PRICE, TOO_FINE, TOO_DEAR, TOO_MUCH, INVOICE, EVENT, CUSTOMER = range(1, 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,14 @@ class Rows:
 def parse(table: Table, options: CsvOptions) -> Rows:
     """Read a table's texts as numbers, once a distinct text; raise CsvError where an option is needed."""
     columns = table.columns
-    customer = _mapped(columns["customer_id"], canonical_id)
+    customer = columns["customer_id"].mapped(canonical_id)
     price, too_fine, quantity = _money_columns(columns, options)
     time = times(columns["invoice_date"].values, options)[columns["invoice_date"].codes]
-    invoice = _mapped(columns["invoice_no"], canonical_id) if "invoice_no" in columns else None
+    invoice = columns["invoice_no"].mapped(canonical_id) if "invoice_no" in columns else None
+    event = columns["event_id"].mapped(str.strip) if "event_id" in columns else None
+    nowhere = np.zeros(len(time), np.bool_)
+    readable = (price != UNREADABLE) & (quantity != UNREADABLE)
+    size = np.abs(price.astype(np.float64) * quantity)  # in floating point first: 10^11 x 10^9 is beyond int64
     # Later reasons overwrite earlier ones.
     wrong = (
         (DATE, time == UNREADABLE),
@@ -81,9 +90,15 @@ def parse(table: Table, options: CsvOptions) -> Rows:
         (PRICE, (price == UNREADABLE) & ~too_fine),
         (TOO_FINE, too_fine),
         (TOO_DEAR, price > MAX_PRICE),
-        (TOO_MUCH, np.abs(price.astype(np.float64) * quantity) > MAX_AMOUNT),
-        (NO_INVOICE, _is(invoice, lambda text: not text) if invoice else np.zeros(len(time), np.bool_)),
-        (LONG_ID, _is(customer, lambda text: len(text.encode()) > MAX_ID_BYTES)),
+        (TOO_MUCH, readable & (size > MAX_AMOUNT)),
+        (
+            INVOICE,
+            invoice.where(lambda text: not 0 < len(text.encode()) <= MAX_INVOICE_BYTES)
+            if invoice is not None
+            else nowhere,
+        ),
+        (EVENT, event.where(lambda text: len(text) > MAX_EVENT_ID) if event is not None else nowhere),
+        (CUSTOMER, customer.where(lambda text: len(text.encode()) > MAX_ID_BYTES)),
     )
     reason = np.zeros(len(time), np.int8)
     numbers_fit = np.ones(len(time), np.bool_)
@@ -93,24 +108,25 @@ def parse(table: Table, options: CsvOptions) -> Rows:
             numbers_fit &= ~rows
     price, quantity = np.where(numbers_fit, price, 0), np.where(numbers_fit, quantity, 0)
     time = np.where(time == UNREADABLE, 0, time)
-    invoice = invoice or _order_of_its_own(customer, time)
-    cancelled = _is(invoice, lambda text: text[:1] in ("C", "c"))
+    if invoice is None:
+        invoice = _order_of_its_own(customer, time)
+    cancelled = invoice.where(lambda text: text[:1] in ("C", "c"))
     absent = Texts(("",), np.zeros(len(time), np.int32))
     return Rows(
         table=table,
         customer=customer,
         invoice=invoice,
-        stock=_mapped(columns.get("stock_code", absent), str.strip),
-        description=_mapped(columns.get("description", absent), str.strip),
-        country=_mapped(columns.get("country", absent), str.strip),
-        event=_mapped(columns["event_id"], str.strip) if "event_id" in columns else None,
+        stock=columns.get("stock_code", absent).mapped(str.strip),
+        description=columns.get("description", absent).mapped(str.strip),
+        country=columns.get("country", absent).mapped(str.strip),
+        event=event,
         quantity=quantity,
         price=price,
         time=time,
         amount=np.where(cancelled, -np.abs(price * quantity), price * quantity),
         units=np.where(cancelled, -np.abs(quantity), quantity),
         cancelled=cancelled,
-        guest=_is(customer, GUESTS.__contains__),
+        guest=customer.where(GUESTS.__contains__),
         foreign=_foreign(columns.get("currency", absent), options.currency),
         reason=reason,
     )
@@ -128,22 +144,6 @@ def _money_columns(columns: dict[str, Texts], options: CsvOptions) -> tuple[Ints
     return np.where(given_back, -price, price), too_fine, np.where(given_back, -1, 1)
 
 
-def _mapped(column: Texts, function: Callable[[str], str]) -> Texts:
-    """Apply a function to the distinct texts and put those together that became equal."""
-    index: dict[str, int] = {}
-    codes = np.asarray([index.setdefault(function(text), len(index)) for text in column.values], np.int32)
-    return Texts(tuple(index), codes[column.codes] if len(codes) else column.codes)
-
-
-def _is(column: Texts, test: Callable[[str], bool]) -> Flags:
-    """Return, a row, whether its text passes."""
-    return _flags(test(text) for text in column.values)[column.codes]
-
-
-def _flags(values: Iterable[bool]) -> Flags:
-    return np.fromiter(values, np.bool_)
-
-
 def _order_of_its_own(customer: Texts, time: Ints) -> Texts:
     """Name each row's order by its time, numbered where a customer has several at once."""
     frame = pd.DataFrame({"customer": customer.codes, "time": time})
@@ -156,7 +156,7 @@ def _order_of_its_own(customer: Texts, time: Ints) -> Texts:
 
 def _foreign(currency: Texts, home: str | None) -> Flags:
     """Return the rows in another currency than the one we count in; no currency written means ours."""
-    currency = _mapped(currency, lambda text: text.strip().upper())
+    currency = currency.mapped(lambda text: text.strip().upper())
     named = sorted(set(currency.values) - {""})
     if home is None and len(named) > 1:
         raise CsvError(
@@ -164,4 +164,4 @@ def _foreign(currency: Texts, home: str | None) -> Flags:
             f"pass --currency {named[0]} to take its rows and refuse the others"
         )
     ours = {"", (home or "".join(named)).strip().upper()}
-    return _is(currency, lambda text: text not in ours)
+    return currency.where(lambda text: text not in ours)

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from consumer.csv_cleaning import Cleaned, Funnel, clean
 from consumer.csv_columns import CsvError, CsvOptions
-from consumer.csv_reading import SUFFIXES, Progress, Texts, read_table
+from consumer.csv_reading import SUFFIXES, Progress, read_table
 from consumer.csv_rows import Rows, parse
+from consumer.csv_texts import Texts
 from features.identity import content_event_id, hash64
 from features.ledger import Hashes, Ints, Ledger, Lines, from_lines
 
