@@ -19,7 +19,7 @@ from consumer.messages import Emission, Outbox, turn_headers
 from consumer.partition import EVERYONE, START, DayEntry, PartitionState, SnapshotRecord, Sweep, iso
 from consumer.scoring import score, within_horizon
 from consumer.step import Context, Decision, sample_rows, turned
-from features.codec import States, decode_states, encode_states
+from features.codec import InvalidState, States, decode_states, encode_states
 from models.bundle import LAPSED, Bundle
 from models.population import Statistics
 from models.population import encode as encode_statistics
@@ -57,6 +57,9 @@ def chunk(
     """
     state, rules, bundle = context.state, context.rules, context.bundle
     sweep, begins = state.sweep, state.sweep.cursor == START
+    for index, blob in enumerate(blobs):
+        if blob is None:  # a lost or foreign key: scored as blank, he would be published as Lapsed
+            raise InvalidState(index, "the index names a customer without a state")
     states = decode_states(blobs)
     heads = states.heads
     ledger = within_horizon(states, sweep.day - rules.horizon_days)

@@ -333,7 +333,9 @@ class Worker:
             try:
                 decision = self._decide(lane, unit, loaded.get(partition, []))
             except InvalidState as error:
-                self._block(lane, f"the state of a customer cannot be trusted: {error.problem}")
+                named = unit.chunk.ids if isinstance(unit, Sweeping) else names[partition]
+                hashed = keyed_hash(self._plan.erasure_key, named[error.index])[:16]
+                self._block(lane, f"the state of customer {hashed} (keyed hash) cannot be trusted: {error.problem}")
                 continue
             lane.prepared = self._as_commit(lane, unit, decision)
         return open_ends + [lane for p, lane in self._lanes.items() if p in units and lane.prepared is not None]

@@ -201,3 +201,17 @@ def test_learners_that_need_touched_vectors_get_them() -> None:
     assert newest.learner_state
     assert newest.centroids != world.registry.versions[1].centroids
     assert msgspec.json.encode(newest)
+
+
+def test_a_customer_without_a_state_blocks_the_sweep_and_is_not_taken_for_lapsed() -> None:
+    world = World(partitions=1)
+    world.publish(line("a", FIRST_DAY), line("b", FIRST_DAY))
+    worker = world.settle()
+    kept = world.store.parts[0].states.pop("a")
+    world.tick(FIRST_DAY + timedelta(days=1))
+    for _ in range(20):
+        worker.turn()
+    assert "without a state" in worker.blocked()[0]
+    world.store.parts[0].states["a"] = kept
+    world.settle(worker)
+    assert {record["cause"] for record in world.output()} == {"purchase"}
