@@ -16,6 +16,11 @@ STAMP := $(VENV)/.installed
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
+# Each runs, whatever became of those before it: one look shows all that is wrong.
+CHECKS := "$(BIN)/ruff format --check --output-format concise ." "$(BIN)/ruff check --output-format concise ." "$(BIN)/mypy" \
+	"$(BIN)/python -m pytest -q tests/test_imports.py tests/test_repository.py $(wildcard tests/test_docs.py)" \
+	"sh .ci/audit $(BIN)/pip-audit requirements.lock"
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format lock clean
 
@@ -31,11 +36,10 @@ test: $(STAMP) ## every test, on a real Kafka broker and a real Redis-compatible
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(STAMP) ## formatting, lint, types, import directions, docs, known vulnerabilities
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_repository.py $(wildcard tests/test_docs.py)
-	@sh .ci/audit $(BIN)/pip-audit requirements.lock
+	@failed=; for step in $(CHECKS); do \
+		echo "==> $$step"; sh -c "$$step" || failed="$$failed\n  $$step"; \
+	done; \
+	if [ -n "$$failed" ]; then printf "make check: failed:$$failed\n" >&2; exit 1; fi
 
 format: $(STAMP) ## formats the code and mends what lint can mend
 	$(BIN)/ruff check --fix-only --quiet .

@@ -30,8 +30,6 @@ LICENCES = {
     "pyarrow": ("csv_*.py", "reports/*.py"),
     "sklearn": ("sklearn_*.py", "models/selection.py", "reports/quality*.py"),
     "river": ("river_*.py",),
-    "pydantic_settings": ("consumer/settings.py", "consumer/place.py"),
-    "prometheus_client": ("consumer/telemetry*.py",),
 }
 
 # The clock and the environment are read only in the shell; and not in those of its files that decide purely.
