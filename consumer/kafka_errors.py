@@ -65,7 +65,7 @@ def build(make: Callable[..., _Client], **config: Any) -> _Client:
 
 def root_cause(error: BaseException) -> BaseException:
     """Return the innermost Kafka error: the library wraps some in a plain `KafkaError(inner)`."""
-    for inner in (*error.args, error.__cause__):
+    for inner in error.args:
         if isinstance(inner, errors.KafkaError):
             return root_cause(inner)
     return error

@@ -22,6 +22,7 @@ from typing import Any
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.structs import MemberState
 
 from consumer.kafka_errors import LIBRARY_ERRORS, build, transport_error
 from consumer.kafka_settings import KafkaSettings
@@ -41,6 +42,7 @@ class SourceTuning:
     max_partition_fetch_bytes: memory is this times the partitions; too low and each poll waits for the broker.
     session_timeout_s: too low and a pause of the process costs its partitions; too high and they wait for a dead one.
     max_poll_interval_s: how long one batch may take before the member leaves the group by itself.
+    rebalance_wait_s: how much longer than asked a poll may last while the group is being rearranged.
     call_timeout_s: for questions to the broker (offsets, leaving the group).
     """
 
@@ -49,6 +51,7 @@ class SourceTuning:
     fetch_max_bytes: int = 32 << 20
     session_timeout_s: float = 20.0
     max_poll_interval_s: float = 120.0
+    rebalance_wait_s: float = 5.0
     call_timeout_s: float = 10.0
 
 
@@ -128,12 +131,21 @@ class KafkaSource:
             max_partition_fetch_bytes=self._tuning.max_partition_fetch_bytes,
             fetch_max_bytes=self._tuning.fetch_max_bytes,
             session_timeout_ms=int(self._tuning.session_timeout_s * 1000),
-            heartbeat_interval_ms=int(self._tuning.session_timeout_s * 1000 / 6),
+            heartbeat_interval_ms=int(min(1.0, self._tuning.session_timeout_s / 3) * 1000),  # by it a rebalance is seen
             max_poll_interval_ms=int(self._tuning.max_poll_interval_s * 1000),
         )
         self._listener = _Listener(self._consumer)
         self._membership = NOBODY
         self._consumer.subscribe([topic], listener=self._listener)
+        self._await_metadata()
+
+    def _await_metadata(self) -> None:
+        # A leader that joins before it knows the topic assigns nothing, and joins a second time once it does.
+        try:
+            self._consumer.partitions_for_topic(self._topic)
+        except LIBRARY_ERRORS as error:
+            self.close()
+            raise transport_error(f"looking for topic {self._topic}", error) from error
 
     def poll(self, timeout_s: float) -> Mapping[int, Sequence[InputRecord]]:
         """Return new records by partition, in offset order; takes part in rebalances meanwhile.
@@ -142,7 +154,7 @@ class KafkaSource:
         """
         fetched: Mapping[Any, Sequence[Any]] = {}
         try:
-            fetched = self._consumer.poll(timeout_ms=max(1, int(timeout_s * 1000)))
+            fetched = self._fetch(timeout_s)
         except NoOffsetForPartitionError as error:
             self._listener.repark(error.args[0])
         except OffsetOutOfRangeError as error:
@@ -156,6 +168,18 @@ class KafkaSource:
             for each, records in fetched.items()
             if each.partition in self._membership.partitions and each.partition not in self._listener.parked
         }
+
+    def _fetch(self, timeout_s: float) -> Mapping[Any, Sequence[Any]]:
+        # A poll that times out leaves its JoinGroup in flight. Nothing can be read meanwhile, and what is published
+        # then is refused once the others have joined too: so it is waited for, within reason.
+        patience = time.monotonic() + timeout_s + self._tuning.rebalance_wait_s
+        while True:
+            _unblock_resumed(self._consumer)
+            _unblock_joined(self._consumer)
+            fetched: Mapping[Any, Sequence[Any]] = self._consumer.poll(timeout_ms=max(1, int(timeout_s * 1000)))
+            joining = self._consumer.group_metadata().state == MemberState.REBALANCING
+            if fetched or not joining or time.monotonic() > patience:
+                return fetched
 
     def membership(self) -> Membership:
         """Return the snapshot taken by the last `poll`."""
@@ -243,6 +267,28 @@ class KafkaSource:
         each, wanted = next(iter(error.args[0].items()))
         earliest, end = self.bounds(frozenset({each.partition}))[each.partition]
         return out_of_range(self._topic, each.partition, wanted, (earliest, end))
+
+
+def _unblock_resumed(consumer: Any) -> None:
+    """Let records that were parked by a pause flow again after their resume.
+
+    kafka-python 3.0.12 restores them only when it holds no records of another partition in hand, and takes a drained
+    set for one in hand: the resumed partition would then be neither read nor fetched, for ever.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 -- see above; guarded by tests/consumer/test_kafka_python_defects.py
+    if not fetcher._next_partition_records:  # noqa: SLF001
+        fetcher._next_partition_records = None  # noqa: SLF001
+
+
+def _unblock_joined(consumer: Any) -> None:
+    """Let a member take up the assignment that arrived between two of its polls.
+
+    A leader that joins anew because the topic changed counts the change as seen while its JoinGroup is in flight. When
+    the poll ends before the answer comes, kafka-python 3.0.12 sees no reason to go on: no partitions, no heartbeats.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001 -- see above; guarded by test_kafka_python_defects.py
+    if coordinator.rebalance_in_progress() and not coordinator.need_rejoin():
+        coordinator.request_rejoin()
 
 
 def out_of_range(topic: str, partition: int, wanted: int, bounds: tuple[int, int]) -> TransportError:
