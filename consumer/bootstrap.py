@@ -80,30 +80,10 @@ def prepare(
     chosen = k if choice is None else choice.k
     assert chosen is not None
     progress("clustering", 0, 1)
-    bundle = _bundle(coordinates, chosen, features, rules, margin, learner, day)
+    terms = Terms(day, features, learner, rules.horizon_days, margin)
+    bundle = found(fit(coordinates, chosen, SEED), terms)
     progress("clustering", 1, 1)
     return Prepared(customers, states, bundle, choice, day, cutoff, dropped)
-
-
-def _bundle(
-    coordinates: Ints, k: int, features: tuple[str, ...], rules: Rules, margin: float, learner: str, day: int
-) -> Bundle:
-    fitted = fit(coordinates, k, SEED)
-    sizes = np.bincount(nearest(distances(coordinates, fitted.centroids, fitted.scale)), minlength=k)
-    return Bundle(
-        version=1,
-        parent=None,
-        day=day,
-        learner=learner,
-        features=features,
-        horizon_days=rules.horizon_days,
-        margin=margin,
-        scale=tuple(fitted.scale.tolist()),
-        centroids=rows(fitted.centroids),
-        segments=name_segments(fitted.centroids, features),
-        created_by="bootstrap",
-        sizes=tuple(sizes.tolist()),
-    )
 
 
 def _seen(history: History, customers: Sequence[str], rules: Rules) -> tuple[Seen, int]:
