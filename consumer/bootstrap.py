@@ -10,21 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from models.selection import Choice, choose_k, fit
 
 from consumer.csv_source import History, fold_history
 from consumer.partition import PartitionState, Rules, Sweep, encode_state
 from consumer.scoring import within_horizon
 from features.codec import MAX_SEEN, Seen, States, blank_heads, encode_states
 from features.identity import position
-from features.ledger import Ints, fold
+from features.ledger import fold
 from features.redis_generation import Binding, GenerationLoader
 from features.transaction import DAY_SECONDS
 from features.vector import vectors
-from models.bundle import Bundle, content_hash, rows
-from models.centroids import distances, nearest
+from models.bundle import Bundle, content_hash
 from models.redis_registry import RedisRegistry
-from models.segments import name_segments
+from models.selection import Choice, Terms, choose_k, fit, found
 
 SEED = 20111209
 
