@@ -239,7 +239,10 @@ class JarsBroker(Broker):
 
 
 class DockerBroker(Broker):
-    """Broker and controller in one container, on a port of the host that stays the same over a restart."""
+    """Broker and controller in one container, on a port of the host that stays the same over a restart.
+
+    Written without a Docker engine at hand: checked for its types, not run.
+    """
 
     def __init__(self, image: str) -> None:
         port = free_port()
