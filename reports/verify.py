@@ -1,0 +1,247 @@
+"""Verification: every customer recomputed from history and input by a plain path, and compared.
+
+    History + input --by customer, in order--> lives, labels     <- compared ->     states, output, counters
+                    day log says which day and model
+
+Nothing of the service is imported: parsing, hashing, sums, features and distances are written here a
+second time, as loops over plain values. The oracle of docs/architecture.md, FAULTS' end-to-end verdict.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf
+from typing import Any, Final
+
+from reports.verify_customer import Customer, Past, Places
+from reports.verify_events import DAY, Erase, Line, hash64
+from reports.verify_input import Bucket, DayEntry, Difference, Facts, History, Partition, Verdict, VerifiedFrom
+from reports.verify_life import Life, Turn, iso
+from reports.verify_published import Chain, Published, follow, mark_superseded, parse
+from reports.verify_scoring import Model, read_model
+from reports.verify_states import Sums
+from reports.verify_stored import compare_counters, compare_customer, compare_marks, compare_statistics, mark_of
+from reports.verify_stream import Reading, home_of
+
+SHOWN: Final = 20
+"""Differences that a verdict spells out; the rest is counted."""
+
+
+def verify(facts: Facts, history: History, models: Mapping[int, bytes], partitions: Sequence[Partition]) -> Verdict:
+    """Recompute and compare every customer; models: the JSON of each version that the day logs name."""
+    read = {version: read_model(data) for version, data in models.items()}
+    lives = _lives(facts, history)
+    parts = [_Part(facts, read, lives.get(partition.number, {}), partition) for partition in partitions]
+    for part in parts:
+        part.run()
+    differences = [difference for part in parts for difference in part.differences]
+    counts = Counter(difference.bucket for difference in differences)
+    return Verdict(
+        customers=sum(part.customers for part in parts),
+        events=sum(part.counters["lines"] for part in parts),
+        records=sum(len(part.partition.output) for part in parts),
+        state_differences=counts["state"],
+        output_differences=counts["output"],
+        revision_errors=counts["revision"],
+        verified_from=tuple(part.verified_from() for part in parts),
+        folded=sum(part.folded for part in parts),
+        replayed=sum(part.replayed for part in parts),
+        differences=tuple(differences[:SHOWN]),
+    )
+
+
+def _lives(facts: Facts, history: History) -> dict[int, dict[str, list[tuple[int, int, int, int, int]]]]:
+    """Return, by partition and customer, rows of (order, time, amount, units, event)."""
+    home, rows = home_of(facts), defaultdict[str, list[tuple[int, int, int, int, int]]](list)
+    columns = (history.customer, history.invoice, history.time, history.amount, history.units, history.event_id)
+    for customer, invoice, time, amount, units, event in zip(*columns, strict=True):
+        rows[customer].append((hash64(invoice), time, amount, units, hash64(event) if event else 0))
+    parts: dict[int, dict[str, list[tuple[int, int, int, int, int]]]] = defaultdict(dict)
+    for customer, found in rows.items():
+        parts[home(customer)][customer] = found
+    return parts
+
+
+class _Part:
+    """One partition's verification."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        models: Mapping[int, Model],
+        rows: Mapping[str, list[tuple[int, int, int, int, int]]],
+        partition: Partition,
+    ) -> None:
+        self.facts, self.models, self.rows, self.partition = facts, models, rows, partition
+        self.differences: list[Difference] = []
+        self.counters: Counter[str] = Counter()
+        self.customers = self.folded = self.replayed = self.unseen = self.unread = 0
+        self.whole = partition.input_from <= partition.start
+        """Whether every record since the history is there; otherwise nothing can be recomputed."""
+
+    def _differ(self, bucket: Bucket, customer: str, kind: str, expected: Any, found: Any) -> None:
+        self.differences.append(Difference(bucket, self.partition.number, customer, kind, expected, found))
+
+    def run(self) -> None:
+        """Recompute all and note what differs."""
+        partition = self.partition
+        turns = self._turns()
+        published = self._published(turns)
+        stream = Reading(self.facts, partition, turns, lambda *what: self._differ("state", *what)).run()
+        self.counters.update(stream.counters)
+        names = published.keys() | stream.items.keys() | self.rows.keys() | partition.states.keys()
+        self.customers = len(names)
+        if not self.whole:
+            for name in sorted(published):
+                self._follow(name, published[name], 0)
+            return
+        last, model = turns[-1], turns[-1].model
+        sums = None if model is None else Sums.zeros(len(model.ids), len(model.features))
+        erased: dict[str, tuple[float, int | None]] = {}
+        for name in sorted(names):
+            customer, chain = self._customer(name, published.get(name, []), stream.items.get(name, []), turns)
+            self.counters.update(customer.counters)
+            for found in compare_customer(self.facts, customer, partition.states.get(name), last, chain):
+                self._differ("state", name, *found)
+            life = customer.life
+            if sums is not None and model is not None and life is not None and customer.turned:
+                life.count_into(sums, model, last.day)
+            if any(isinstance(item, Erase) for item in stream.items.get(name, ())):
+                known = partition.completeness == "whole"
+                erased[name] = (customer.erased_at, chain.mark if known else None)
+            self.folded += life is not None and life.folded
+        self._compare_partition(stream.refused, sums, erased)
+
+    def _compare_partition(
+        self, refused: Mapping[int, str], sums: Sums | None, erased: dict[str, tuple[float, int | None]]
+    ) -> None:
+        partition = self.partition
+        found = list(compare_counters(partition, self.counters))
+        if partition.statistics is not None and sums is not None and not self.folded:
+            found += compare_statistics(partition.statistics, sums)
+        if self.facts.erasure_key is not None:
+            found += compare_marks(self.facts, partition, erased)
+        for offset, reason in partition.dead.items():
+            if not partition.start <= offset < partition.standing.applied:
+                continue
+            mine = refused.get(offset)
+            if mine is not None and reason != mine and {reason, mine} != {"malformed", "schema"}:
+                found.append((f"dead letter of offset {offset}", mine, reason))
+        for each in found:
+            self._differ("state", "", *each)
+
+    # The frame: days, models, output ------------------------------------------------------------------------
+
+    def _turns(self) -> list[Turn]:
+        """Return the turns that the day log tells, after one for what came before them."""
+        standing, days = self.partition.standing, self.partition.days
+        turns = [Turn(0, self.facts.first_day, None, None, -1, days[0].applied if days else inf)]
+        for i, entry in enumerate(days):
+            following = days[i + 1] if i + 1 < len(days) else None
+            turns.append(
+                Turn(
+                    number=entry.number,
+                    day=entry.day,
+                    model=self.models.get(entry.version),
+                    before=self.models.get(days[i - 1].version) if i and days[i - 1].version != entry.version else None,
+                    applied=entry.applied,
+                    until=inf if following is None else following.applied,
+                    cursor=standing.cursor if following is None else None,
+                )
+            )
+        for kind, expected, found in self._wrong_days(turns):
+            self._differ("state", "", kind, expected, found)
+        return turns
+
+    def _wrong_days(self, turns: Sequence[Turn]) -> Iterator[tuple[str, Any, Any]]:
+        """Compare the day log with itself, with the stored sweep and with the models."""
+        standing, days = self.partition.standing, self.partition.days
+        if standing.applied != self.partition.committed:
+            yield ("committed offset", standing.applied, self.partition.committed)
+        before = DayEntry(0, self.facts.first_day, 0, "", self.partition.start)
+        for entry in days:
+            most = before.day + (before.number > 0) if self.facts.clock == "event" else inf
+            if entry.number != before.number + 1:
+                yield ("day log: sweep", before.number + 1, entry.number)
+            if not before.day <= entry.day <= most:
+                yield ("day log: day", f"{iso(before.day)} or the day after", iso(entry.day))
+            if entry.applied < before.applied or entry.version < before.version:
+                yield ("day log: offset and model", f"at least {before.applied}, {before.version}", entry[2:])
+            model = self.models.get(entry.version)
+            if model is None or model.name != entry.model_hash:
+                yield (f"model {entry.version}", entry.model_hash, "none" if model is None else model.name)
+            before = entry
+        stands = (standing.sweep, standing.day)
+        if stands != (turns[-1].number, turns[-1].day):
+            yield ("stored sweep and day", (turns[-1].number, iso(turns[-1].day)), (standing.sweep, iso(standing.day)))
+
+    def _published(self, turns: Sequence[Turn]) -> dict[str, list[Published]]:
+        """Return the output by customer, in the log's order."""
+        records: list[Published] = []
+        newest = (0, 0)
+        for raw in self.partition.output:
+            record = parse(raw)
+            if isinstance(record, str):
+                self._differ("output", "", f"output record {raw.offset}", "a segment record", record)
+                continue
+            if (record.epoch, record.sequence) < newest:
+                self._differ("output", record.customer, "commit", f"at least {newest}", (record.epoch, record.sequence))
+            newest = max(newest, (record.epoch, record.sequence))
+            records.append(record)
+        mark_superseded(records, {turn.number: turn.applied for turn in turns})
+        found = defaultdict[str, list[Published]](list)
+        for record in records:
+            found[record.customer].append(record)
+        return found
+
+    # One customer -------------------------------------------------------------------------------------------
+
+    def _customer(
+        self, name: str, records: Sequence[Published], items: Sequence[Line | Erase], turns: Sequence[Turn]
+    ) -> tuple[Customer, Chain]:
+        past = self._past(name, items)
+        chain = self._follow(name, records, past.erased_revision)
+        places = Places.of(records, turns)
+        position = hash64(name) >> 16
+        customer = Customer(self.facts, past, places, position, lambda *what: self._differ("output", name, *what))
+        self.replayed += bool(places.ahead)
+        self.unread += not records and self.partition.completeness == "tail"
+        customer.run(turns, items, self.partition.completeness, chain)
+        return customer, chain
+
+    def _follow(self, name: str, records: Sequence[Published], marked: int) -> Chain:
+        """Check what readers rely on: revisions, previous segments and entry days."""
+        chain, wrong = follow(records, self.partition.completeness, marked, self.facts.emit)
+        self.unseen += chain.unseen
+        for kind, expected, found in wrong:
+            self._differ("revision" if kind == "revision" else "output", name, kind, expected, found)
+        for record in records:
+            if record.value is not None and record.value.get("customer_id") != name:
+                self._differ("output", name, f"customer_id at output offset {record.offset}", name, "another")
+        return chain
+
+    def _past(self, name: str, items: Sequence[Line | Erase]) -> Past:
+        """Return what the history says of a customer, without what an erasure before the stream took."""
+        facts, past = self.facts, Past()
+        if facts.erasure_key is not None and not any(isinstance(item, Erase) for item in items):
+            mark = mark_of(facts, self.partition, name)
+            if mark is not None:
+                past.erased_at, past.erased_revision = mark["at"], mark["revision"]
+        rows = [row for row in self.rows.get(name, ()) if row[1] > past.erased_at]
+        if not rows or facts.cutoff is None:
+            return past
+        life, last = Life(), facts.cutoff // DAY
+        for order, time, amount, units, event in rows:
+            life.add(order, time // DAY, amount, units)
+            if event and time // DAY >= last - facts.dedupe_days:
+                life.remember(event, last, last - facts.dedupe_days)
+        past.life = life
+        return past
+
+    def verified_from(self) -> VerifiedFrom:
+        """Say from where this partition could be verified."""
+        partition = self.partition
+        first = partition.output[0].offset if partition.output else None
+        begin = max(partition.start, partition.input_from)
+        return VerifiedFrom(partition.number, begin, self.whole, first, self.unseen, self.unread)

@@ -1,0 +1,246 @@
+"""One input record, read anew: Python's json, floats and sets of rules from docs/topics.md; nothing of the service.
+
+    bytes -> Line | Erase | Tick | GUEST | a reason
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+DAY: Final = 86_400
+MONEY: Final = 10_000
+GUEST: Final = "guest"
+
+_MOMENT = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
+)
+_PLAIN_NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?")
+_SPREADSHEET_ID = re.compile(r"(\d+)\.0+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "type": (str,),
+    "schema_version": (str, int, float),
+    "event_id": (str, int, type(None)),
+    "invoice_no": (str, int, type(None)),
+    "quantity": (int, float, str, type(None)),
+    "unit_price": (int, float, str, type(None)),
+    "invoice_date": (str, type(None)),
+    "customer_id": (str, int, float, type(None)),
+    "currency": (str, type(None)),
+    "at": (str, type(None)),
+}
+
+
+class Line(NamedTuple):
+    """An order line: hashes are 64 bits (event 0: no id), time local seconds, amount in 1/10,000."""
+
+    offset: int
+    customer: str
+    order: int
+    time: int
+    amount: int
+    units: int
+    event: int
+    of_history: bool
+
+
+class Erase(NamedTuple):
+    """An erasure; `at` may be missing."""
+
+    offset: int
+    customer: str
+    at: int | None
+    published: int
+
+
+class Tick(NamedTuple):
+    """A turn of the day."""
+
+    offset: int
+    at: int
+
+
+class Refused(Exception):
+    """Carries a reason."""
+
+
+class Reader:
+    """Reads values; `future_from`: local seconds from which an event lies in the future."""
+
+    def __init__(self, timezone_name: str, currency: str, future_from: int) -> None:
+        self._currency, self._future_from = currency, future_from
+        zone = ZoneInfo(timezone_name)
+        self._moment: Callable[[str], int] = lru_cache(maxsize=1 << 16)(lambda text: local_seconds(text, zone))
+
+    def read(self, offset: int, timestamp: int, value: bytes | None) -> Line | Erase | Tick | str:
+        """Return what a record says, GUEST, or the reason of its refusal."""
+        try:
+            message = _parse(value)
+            moments = {name: self._time(message.get(name)) for name in ("invoice_date", "at")}
+            kind = message.get("type", "line")
+            if kind == "line":
+                return self._line(offset, message, moments["invoice_date"])
+            return self._control(offset, timestamp, kind, message, moments["at"])
+        except Refused as refused:
+            return str(refused)
+
+    def _time(self, text: str | None) -> int | None:
+        return None if text is None else self._moment(text)
+
+    def _line(self, offset: int, message: dict[str, Any], time: int | None) -> Line | str:
+        customer = _customer(message)
+        if not customer:
+            return GUEST
+        if len(customer.encode()) > 512:
+            raise Refused("customer_id")
+        invoice = "" if message.get("invoice_no") is None else str(message["invoice_no"]).strip()
+        if not 1 <= len(invoice.encode()) <= 256:
+            raise Refused("invoice_no")
+        if message.get("currency") not in (None, self._currency):
+            raise Refused("currency")
+        if time is None:
+            raise Refused("schema")
+        if time >= self._future_from:
+            raise Refused("future")
+        event = message.get("event_id")
+        event_text = "" if event is None else str(event)
+        if len(event_text) > 512:
+            raise Refused("event_id")
+        quantity = _number(message.get("quantity"), "quantity")
+        price = _number(message.get("unit_price"), "price")
+        units, amount = units_and_amount(quantity, price, invoice[0] in "Cc")
+        of_history = event_text.startswith("h1-")
+        return Line(offset, customer, hash64(invoice), time, amount, units, event_text and hash64(event_text) or 0, of_history)
+
+    def _control(self, offset: int, published: int, kind: str, message: dict[str, Any], at: int | None) -> Erase | Tick:
+        if kind == "tick":
+            if at is None:
+                raise Refused("schema")
+            if at >= self._future_from:
+                raise Refused("future")
+            return Tick(offset, at)
+        if kind != "erase":
+            raise Refused("unknown_type")
+        customer = _customer(message)
+        if not 1 <= len(customer.encode()) <= 512:
+            raise Refused("customer_id")
+        return Erase(offset, customer, at, published)
+
+
+@lru_cache(maxsize=1 << 16)
+def hash64(text: str) -> int:
+    """Return the first 64 bits of BLAKE2b as a little-endian number, 1 instead of 0."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") or 1
+
+
+def canonical_id(text: str) -> str:
+    """Return a customer id trimmed, without a spreadsheet's `.0`."""
+    text = text.strip()
+    match = _SPREADSHEET_ID.fullmatch(text)
+    return match[1] if match else text
+
+
+def units_and_amount(quantity: float, price: float, cancelled: bool) -> tuple[int, int]:
+    """Return (units, amount in 1/10,000), both negative for a cancelled line. Raises Refused."""
+    if not (math.isfinite(quantity) and quantity == int(quantity) and 1 <= abs(quantity) <= 1_000_000_000):
+        raise Refused("quantity")
+    if not 0 < price <= 10_000_000:
+        raise Refused("price")
+    ticks = round(price * MONEY)
+    if ticks < 1 or abs(price - ticks / MONEY) > 4 * math.ulp(price):
+        raise Refused("price")
+    units = -abs(int(quantity)) if cancelled else int(quantity)
+    amount = ticks * units
+    if abs(amount) > 1_000_000_000 * MONEY:
+        raise Refused("amount")
+    return units, amount
+
+
+def local_seconds(text: str, zone: ZoneInfo) -> int:
+    """Return RFC 3339 text as seconds since 1970-01-01 of the zone's wall clock. Raises Refused."""
+    match = _MOMENT.fullmatch(text)
+    if not match:
+        raise Refused("schema")
+    *numbers, fraction, utc, sign, hours, minutes = match.groups()
+    try:
+        moment = datetime(*map(int, numbers))  # type: ignore[arg-type]  # noqa: DTZ001 -- six numbers; the wall clock's
+        # A fraction only counts where it rounds up to the next second.
+        moment += timedelta(seconds=round(float(f"0.{fraction or 0}") * 1e6) // 1_000_000)
+        if utc or sign:
+            if int(hours or 0) > 23 or int(minutes or 0) > 59:
+                raise Refused("schema")
+            ahead = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+            offset = timezone(-ahead if sign == "-" else ahead)
+            moment = moment.replace(tzinfo=offset).astimezone(zone).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        raise Refused("schema") from None
+    since = moment - datetime(1970, 1, 1)  # noqa: DTZ001 -- both on the wall clock
+    return since.days * DAY + since.seconds
+
+
+def _parse(value: bytes | None) -> dict[str, Any]:
+    if not value:
+        raise Refused("empty")
+    if len(value) > 1_000_000:
+        raise Refused("too_large")
+    try:
+        message = json.loads(value.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refused("malformed") from None
+    if b"\\u" in value and _SURROGATE.search(json.dumps(message, ensure_ascii=False)):
+        raise Refused("malformed")
+    if not isinstance(message, dict):
+        raise Refused("schema")
+    for name, types in _TYPES.items():
+        if name in message and not _is(message[name], types):
+            raise Refused("schema")
+    version = message.get("schema_version", 1)
+    if version != 1 and str(version).split(".")[0] != "1":
+        raise Refused("schema_version")
+    return message
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _is(value: object, types: tuple[type, ...]) -> bool:
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        return False
+    return isinstance(value, types)
+
+
+def _customer(message: dict[str, Any]) -> str:
+    found = message.get("customer_id")
+    return "" if found is None else canonical_id(str(found))
+
+
+def _number(value: float | str | None, reason: str) -> float:
+    if value is None or (isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value.strip())):
+        raise Refused(reason)
+    if isinstance(value, int) and abs(value) > 1 << 53:
+        raise Refused(reason)
+    return float(value)
+
+
+def murmur2(key: bytes) -> int:
+    """Return Kafka's murmur2 of a key, 31 bits: what a producer takes modulo the partitions."""
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    h = 0x9747B28C ^ len(key)
+    whole = len(key) // 4 * 4
+    for i in range(0, whole, 4):
+        k = int.from_bytes(key[i : i + 4], "little") * m & mask
+        h = h * m & mask ^ (k ^ k >> 24) * m & mask
+    if tail := key[whole:]:
+        h = (h ^ int.from_bytes(tail, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return (h ^ h >> 15) & 0x7FFFFFFF

@@ -1,0 +1,144 @@
+"""A customer's life, from his first order to an erasure or to being forgotten: orders, seen events, and what follows.
+
+Nothing here knows what was published; the label at any moment is a function of these orders, the day,
+the model and the label with which the day began.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from math import inf
+from typing import Final
+
+from reports.verify_events import DAY, Line
+from reports.verify_input import Facts
+from reports.verify_scoring import LAPSED, NO_NET, Features, Model, Orders, Records
+from reports.verify_states import Sums
+
+CAP: Final = 1_000
+"""Records a customer may hold; beyond it the service folds the oldest into days."""
+MAX_SEEN: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A sweep as the day log has it: of `day` under `model` (None: unknown), for input offsets from `applied` on.
+
+    before: the model of the sweep before, None where it is the same; until: where the next turn begins;
+    cursor: None where it ended, else the position up to which it came. Number 0 is what was before all sweeps.
+    """
+
+    number: int
+    day: int
+    model: Model | None
+    before: Model | None
+    applied: int
+    until: float = inf
+    cursor: int | None = None
+
+
+def iso(day: int) -> str:
+    """Return a day since 1970-01-01 as ISO 8601."""
+    return date.fromordinal(day + 719_163).isoformat()
+
+
+def day_of(text: str) -> int:
+    """Return an ISO 8601 date as a day since 1970-01-01."""
+    return date.fromisoformat(text).toordinal() - 719_163
+
+
+@dataclass(slots=True)
+class Life:
+    """Records in the horizon and all-time facts of one life. seen: event id -> day of its acceptance.
+
+    folded: it came above the cap, so only days compare; forgetful: more event ids than are kept.
+    """
+
+    seen: dict[int, int] = field(default_factory=dict)
+    records: Records = field(default_factory=dict)
+    first_day: float = inf
+    last_day: float = -inf
+    net: int = 0
+    folded: bool = False
+    forgetful: bool = False
+    _oldest: float = inf
+    _orders: Orders | None = None
+
+    def add(self, order: int, day: int, amount: int, units: int) -> None:
+        """Merge one accepted line into its order."""
+        self.first_day, self.last_day = min(self.first_day, day), max(self.last_day, day)
+        self._oldest = min(self._oldest, day)
+        self._orders = None
+        self.net += amount
+        record = self.records.get((order, day))
+        if record is None:
+            self.records[order, day] = [amount, units, 1]
+            self.folded |= len(self.records) > CAP
+        else:
+            record[0] += amount
+            record[1] += units
+            record[2] += 1
+
+    def remember(self, event: int, day: int, oldest: int) -> None:
+        """Keep an event id, and at most the youngest `MAX_SEEN` of those not older than `oldest`."""
+        self.seen[event] = day
+        if len(self.seen) <= MAX_SEEN:
+            return
+        self.seen = {event: day for event, day in self.seen.items() if day >= oldest}
+        if len(self.seen) > MAX_SEEN:
+            self.forgetful = True
+            del self.seen[min(self.seen, key=lambda event: (self.seen[event], -event))]
+
+    def expire(self, first: int) -> None:
+        """Drop what lies before a day."""
+        if self._oldest < first:
+            self.records = {key: found for key, found in self.records.items() if key[1] >= first}
+            self._oldest = min((day for _, day in self.records), default=inf)
+            self._orders = None
+
+    @property
+    def orders(self) -> Orders:
+        """The orders in the horizon."""
+        if self._orders is None:
+            self._orders = Orders((order, day, net, units) for (order, day), (net, units, _) in self.records.items())
+        return self._orders
+
+    def coordinates(self, model: Model, day: int) -> list[float]:
+        """Return his vector under a model's features."""
+        return self.orders.coordinates(model.features, day, int(self.first_day))
+
+    def features(self, day: int) -> Features:
+        """Return all his features."""
+        return self.orders.features(day, int(self.first_day))
+
+    def label(self, model: Model, day: int, anchor: int) -> int:
+        """Return the segment he belongs to when his day began in the segment `anchor`."""
+        orders = self.orders
+        if orders.lapsed:
+            return LAPSED
+        if not orders.clustered:
+            return NO_NET
+        return model.label(anchor, self.coordinates(model, day))
+
+    def refusal(self, facts: Facts, turn: Turn, line: Line, erased_at: float) -> str | None:
+        """Return the counter of a line that does not count, None where it does."""
+        day = line.time // DAY
+        if line.time <= erased_at:
+            return "refused.erased"
+        if day < turn.day - facts.horizon_days:
+            return "refused.too_late"
+        if facts.cutoff is not None and line.time <= facts.cutoff:
+            last = facts.cutoff // DAY
+            comparable = line.of_history or (facts.has_ids and line.event != 0)
+            if not comparable or turn.day > last + facts.dedupe_days or day < last - facts.dedupe_days:
+                return "refused.before_cutoff"
+        if line.event and self.seen.get(line.event, -inf) >= turn.day - facts.dedupe_days:
+            return "repeated"
+        return None
+
+    def count_into(self, sums: Sums, model: Model, day: int) -> None:
+        """Add him to the statistics, at his nearest centroid."""
+        if self.orders.clustered:
+            x = self.coordinates(model, day)
+            sums.add(model.nearest(x), x)

@@ -1,0 +1,66 @@
+"""What should stand in one output record, beside what stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from reports.verify_life import Life, Turn, iso
+from reports.verify_scoring import Model
+
+TOLERANCE: Final = 1.001e-6
+"""Published numbers are rounded to six decimals."""
+
+Wrong = dict[str, tuple[Any, Any]]
+"""Field -> (expected, found)."""
+
+
+def wrong_fields(value: dict[str, Any], life: Life, turn: Turn, segments: set[int], causes: set[str]) -> Wrong:
+    """Compare a record's value with the customer at its place; segments, causes: those that may be.
+
+    Raises KeyError or TypeError where the record lacks a field.
+    """
+    model = turn.model
+    assert model is not None
+    segment = value["segment"]["id"]
+    wanted = segment if segment in segments else one(segments)
+    margin, second = _runner(life, turn.day, model, wanted)
+    runner = value["second"] or {}
+    exact = {
+        "segment": (wanted, segment),
+        "name": (model.names.get(wanted), value["segment"]["name"]),
+        "as_of": (iso(turn.day), value["as_of"]),
+        "model_version": (model.version, value["model_version"]),
+        "cause": (value["cause"] if value["cause"] in causes else one(causes), value["cause"]),
+        "second": (second and second[0], runner.get("id")),
+    }
+    near: Wrong = {name: (number, value["features"][name]) for name, number in life.features(turn.day).items()}
+    near["margin"] = (margin, value["margin"])
+    near["second.distance"] = (second and second[1], runner.get("distance"))
+    wrong = {name: pair for name, pair in exact.items() if pair[0] != pair[1]}
+    return wrong | {name: pair for name, pair in near.items() if not _close(*pair)}
+
+
+def one(values: Iterable[Any]) -> Any:
+    """Return the one value there is, or the list of all."""
+    found = sorted(set(values))
+    return found[0] if len(found) == 1 else found
+
+
+def _runner(life: Life, day: int, model: Model, segment: Any) -> tuple[float | None, tuple[int, float] | None]:
+    """Return how clear the assignment is, and the second-best cluster with its distance; None outside the clusters."""
+    if segment not in model.ids:
+        return None, None
+    own = model.ids.index(segment)
+    distances = model.distances(life.coordinates(model, day))
+    others = [(distance, i) for i, distance in enumerate(distances) if i != own]
+    if not others:
+        return 1.0, None
+    distance, i = min(others)
+    return 1.0 - (distances[own] / distance if distance > 0 else 1.0), (model.ids[i], distance)
+
+
+def _close(expected: float | None, found: Any) -> bool:
+    if expected is None or not isinstance(found, int | float):
+        return expected is None and found is None
+    return abs(expected - found) <= TOLERANCE * max(1.0, abs(expected) * 1e-6)

@@ -1,0 +1,151 @@
+"""From a customer's orders to his label, by plain loops and Python's floats; the formulas are docs/features.md's.
+
+    records (order, day) -> Orders in the horizon -> features -> coordinates -> distances -> label
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+MONEY: Final = 10_000
+GRID: Final = float(1 << 24)
+LAPSED: Final = 1
+NO_NET: Final = 2
+FIXED_NAMES: Final = {LAPSED: "Lapsed", NO_NET: "No net purchases"}
+
+Features = dict[str, float | None]
+Records = dict[tuple[int, int], list[int]]
+"""(order, day) -> [net, units, lines]; net in 1/10,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model version as its JSON says; name: the content hash."""
+
+    version: int
+    name: str
+    features: tuple[str, ...]
+    scale: tuple[float, ...]
+    centroids: tuple[tuple[float, ...], ...]
+    ids: tuple[int, ...]
+    names: Mapping[int, str]
+    margin: float
+
+    def distances(self, x: Sequence[float]) -> list[float]:
+        """Return the distance to each centroid, in standard deviations."""
+        found = []
+        for centroid in self.centroids:
+            total = 0.0
+            for at, centre, deviation in zip(x, centroid, self.scale, strict=True):
+                z = (at - centre) / deviation
+                total += z * z
+            found.append(math.sqrt(total))
+        return found
+
+    def label(self, anchor: int, x: Sequence[float]) -> int:
+        """Return the segment of a clustered customer whose day began with the label `anchor`."""
+        distances = self.distances(x)
+        least = min(distances)
+        if anchor in self.ids and not least < self.margin * distances[self.ids.index(anchor)]:
+            return anchor
+        return self.ids[distances.index(least)]
+
+    def nearest(self, x: Sequence[float]) -> int:
+        """Return the index of the nearest centroid; of equals the first."""
+        distances = self.distances(x)
+        return distances.index(min(distances))
+
+
+def read_model(data: bytes) -> Model:
+    """Read a bundle's JSON."""
+    found = json.loads(data)
+    segments = {segment["id"]: segment["name"] for segment in found["segments"]}
+    return Model(
+        version=found["version"],
+        name=sha256(data).hexdigest()[:16],
+        features=tuple(found["features"]),
+        scale=tuple(map(float, found["scale"])),
+        centroids=tuple(tuple(map(float, row)) for row in found["centroids"]),
+        ids=tuple(segments),
+        names=FIXED_NAMES | segments,
+        margin=found["margin"],
+    )
+
+
+class Orders:
+    """A customer's orders in a horizon, summed up; made anew whenever one of them changes."""
+
+    def __init__(self, records: Iterable[tuple[int, int, int, int]]) -> None:
+        """records: (order, day, net, units)."""
+        orders: dict[int, list[int]] = {}
+        for order, day, net, units in records:
+            found = orders.get(order)
+            if found is None:
+                orders[order] = [net, day, units]
+            else:
+                found[0] += net
+                found[1] = max(found[1], day)
+                found[2] += units
+        self.orders = list(orders.values())
+        self.net = sum(net for net, _, _ in self.orders)
+        self.bought = [day for net, day, _ in self.orders if net > 0]
+        self.frequency = len(self.bought)
+        self.last = max(self.bought, default=0)
+        self.lapsed = not self.orders
+        self.clustered = self.frequency > 0 and self.net > 0
+        self._fixed: dict[str, float] = {}
+
+    def features(self, day: int, first_day: int) -> Features:
+        """Return every feature as of `day`; None where it has no value."""
+        found: Features = {
+            "recency": max(day - self.last, 0) if self.frequency else None,
+            "tenure": max(day - first_day, 0),
+            "frequency": self.frequency,
+            "monetary": self.net / MONEY,
+        }
+        for days in (30, 90, 365):
+            recent = [net for net, last, _ in self.orders if last >= day - days]
+            found[f"frequency_{days}"] = sum(net > 0 for net in recent)
+            found[f"monetary_{days}"] = sum(recent) / MONEY
+        gross = sum(net for net, _, _ in self.orders if net > 0)
+        returned = -sum(net for net, _, _ in self.orders if net < 0)
+        items = sum(units for net, _, units in self.orders if net > 0)
+        found["basket_value"] = gross / MONEY / max(self.frequency, 1)
+        found["basket_items"] = items / max(self.frequency, 1)
+        span = max(self.bought, default=0) - min(self.bought, default=0)
+        found["mean_gap"] = span / (self.frequency - 1) if self.frequency > 1 else None
+        found["return_rate"] = returned / gross if gross > 0 else None
+        return found
+
+    def coordinates(self, names: Sequence[str], day: int, first_day: int) -> list[float]:
+        """Return the clustering coordinates, in log units on the grid of 2^-24."""
+        fixed = self._fixed
+        found = []
+        features: Features | None = None
+        for name in names:
+            if name == "recency":
+                found.append(coordinate(max(day - self.last, 0)) if self.frequency else 0.0)
+            elif name in fixed:
+                found.append(fixed[name])
+            else:
+                features = features or self.features(day, first_day)
+                found.append(coordinate(features[name]))
+                if name not in _OF_THE_DAY:
+                    fixed[name] = found[-1]
+        return found
+
+
+_OF_THE_DAY: Final = {"recency", "tenure"} | {f"{what}_{n}" for what in ("frequency", "monetary") for n in (30, 90, 365)}
+"""Features that change with the day, although no order does."""
+
+
+@lru_cache(maxsize=1 << 16)
+def coordinate(value: float | None) -> float:
+    """Return log1p of a feature on the grid; what has no value or a negative one counts as 0."""
+    return round(math.log1p(max(value or 0.0, 0.0)) * GRID) / GRID

@@ -1,0 +1,103 @@
+"""Stored bytes, read field by field: a customer's state and a partition's statistics (docs/architecture.md).
+
+    state       head 44 | records 32 each | seen ids 12 each | crc32        statistics   head 8 | n | sums | squares | crc32
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+from zlib import crc32
+
+_HEAD: Final = struct.Struct("<BBHHHHHiiiIIIq")
+_RECORD: Final = struct.Struct("<QqqiHH")
+_SEEN: Final = struct.Struct("<Qi")
+_STATISTICS: Final = struct.Struct("<BBHHH")
+FOLDED: Final = 0
+"""The order of a record that stands for several orders of one day."""
+
+
+class Record(NamedTuple):
+    """One (order, day): net in 1/10,000; lines stop at 65,535; orders: the positive ones in a folded record."""
+
+    order: int
+    net: int
+    units: int
+    day: int
+    lines: int
+    orders: int
+
+
+class State(NamedTuple):
+    """What a state says of a customer."""
+
+    segment: int
+    previous: int
+    first_day: int
+    last_day: int
+    entered_day: int
+    revision: int
+    past_net: int
+    records: tuple[Record, ...]
+    seen: tuple[tuple[int, int], ...]
+
+    @property
+    def folded(self) -> bool:
+        """Whether the oldest orders stand in records of a day."""
+        return any(record.order == FOLDED for record in self.records)
+
+
+def read_state(data: bytes) -> State | str:
+    """Return the state, or what is wrong with its bytes."""
+    if len(data) < _HEAD.size + 4 or crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
+        return "the bytes are damaged"
+    schema, _, records, seen, segment, previous, _, first, last, entered, revision, _, _, past_net = _HEAD.unpack_from(data)
+    middle = _HEAD.size + records * _RECORD.size
+    if schema != 1 or len(data) != middle + seen * _SEEN.size + 4:
+        return f"schema {schema} or {len(data)} bytes do not fit"
+    return State(
+        segment,
+        previous,
+        first,
+        last,
+        entered,
+        revision,
+        past_net,
+        tuple(Record(*found) for found in _RECORD.iter_unpack(data[_HEAD.size : middle])),
+        tuple(_SEEN.iter_unpack(data[middle:-4])),
+    )
+
+
+class Sums(NamedTuple):
+    """Per nearest centroid: customers, and sums of coordinates and of their squares, in 2^-24."""
+
+    n: list[int]
+    sums: list[list[int]]
+    squares: list[list[int]]
+
+    @classmethod
+    def zeros(cls, k: int, d: int) -> Sums:
+        """Return the sums of nobody."""
+        return cls([0] * k, [[0] * d for _ in range(k)], [[0] * d for _ in range(k)])
+
+    def add(self, cluster: int, x: list[float]) -> None:
+        """Count one customer at his nearest centroid."""
+        self.n[cluster] += 1
+        for j, at in enumerate(x):
+            fixed = int(at * (1 << 24))
+            self.sums[cluster][j] += fixed
+            self.squares[cluster][j] += (fixed * fixed + (1 << 23)) >> 24
+
+
+def read_statistics(data: bytes) -> Sums | str:
+    """Return the statistics, or what is wrong with their bytes."""
+    if len(data) < _STATISTICS.size + 4 or crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
+        return "the bytes are damaged"
+    _, _, k, d, _ = _STATISTICS.unpack_from(data)
+    numbers = struct.unpack(f"<{k * (1 + 2 * d)}q", data[_STATISTICS.size : -4])
+    sums, squares = numbers[k : k + k * d], numbers[k + k * d :]
+    return Sums(
+        list(numbers[:k]),
+        [list(sums[i * d : i * d + d]) for i in range(k)],
+        [list(squares[i * d : i * d + d]) for i in range(k)],
+    )
