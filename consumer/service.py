@@ -15,7 +15,6 @@ from functools import lru_cache
 
 import msgspec
 import numpy as np
-import redis
 
 from consumer.bootstrap import Prepared, Progress, load, prepare
 from consumer.csv_source import History as CsvHistory
@@ -31,7 +30,7 @@ from consumer.settings import Settings
 from consumer.step import Mark
 from consumer.worker import Parts, Plan, Worker, never
 from features.redis_generation import Binding, GenerationLoader, read_binding
-from features.redis_store import RedisStore, connect, guarded
+from features.redis_store import Client, RedisStore, connect, guarded
 from features.store import StoreRefused, StoreUnavailable
 from features.transaction import DAY_SECONDS, today_in
 from models.learner import learner_named
@@ -40,7 +39,7 @@ from models.redis_registry import RedisRegistry
 WAIT_FOR_STATE_S = 1.0
 
 
-def connect_redis(settings: Settings) -> redis.Redis:
+def connect_redis(settings: Settings) -> Client:
     """Return a client, after checking that the store answers and never evicts."""
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
     client = connect(settings.redis_url.get_secret_value(), settings.redis_username, password)
@@ -112,6 +111,20 @@ def open_worker(
             return None
         time.sleep(WAIT_FOR_STATE_S)
         binding = read_binding(client, settings.namespace)
+    parts, plan = open_parts(settings, observer, binding, client, embedded=embedded, crash_point=crash_point)
+    return Worker(parts, plan, now=now, crash_point=crash_point)
+
+
+def open_parts(
+    settings: Settings,
+    observer: Observer,
+    binding: Binding,
+    client: Client,
+    *,
+    embedded: bool = False,
+    crash_point: Callable[[str], None] = never,
+) -> tuple[Parts, Plan]:
+    """Return what a worker of this state speaks to and does, after checking that topics and settings fit the state."""
     kafka = settings.kafka(embedded=embedded)
     reader = KafkaReader(kafka)
     check_binding(binding, reader.facts(settings.transactions_topic), settings)
@@ -144,7 +157,7 @@ def open_worker(
         learner=learner_named(settings.learner),
         observer=observer,
     )
-    return Worker(parts, plan_of(settings, binding), now=now, crash_point=crash_point)
+    return parts, plan_of(settings, binding)
 
 
 def plan_of(settings: Settings, binding: Binding) -> Plan:
@@ -172,7 +185,7 @@ class Start:
     earliest: dict[int, int]
 
 
-def begin_bootstrap(settings: Settings, kafka: KafkaSettings, client: redis.Redis, *, replace: bool) -> Start:
+def begin_bootstrap(settings: Settings, kafka: KafkaSettings, client: Client, *, replace: bool) -> Start:
     """Check that a bootstrap may run, and note where the input ends now."""
     binding = read_binding(client, settings.namespace)
     if binding is not None and not replace:
@@ -201,7 +214,7 @@ def begin_bootstrap(settings: Settings, kafka: KafkaSettings, client: redis.Redi
 def bootstrap(
     settings: Settings,
     kafka: KafkaSettings,
-    client: redis.Redis,
+    client: Client,
     history: CsvHistory,
     start: Start,
     *,

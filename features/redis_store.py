@@ -30,6 +30,9 @@ from features.store import (
 
 T = TypeVar("T")
 
+Client = redis.Redis
+"""What `connect` returns; the shell passes it on without knowing the library."""
+
 TIMEOUT_S = 5.0
 _PAUSING = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN")
 """First words of answers that say "not now"; redis-py raises several of them as a plain ResponseError."""
@@ -45,6 +48,19 @@ def connect(url: str, username: str | None = None, password: str | None = None) 
         retry=Retry(NoBackoff(), 0),
         **given,
     )
+
+
+def ping(url: str, username: str | None = None, password: str | None = None, *, timeout_s: float = 1.0) -> str | None:
+    """Ask over a connection of its own whether the store answers; return what is wrong, None where nothing is."""
+    client = connect(url, username, password)
+    client.connection_pool.connection_kwargs |= {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        client.close()
+    return None
 
 
 def guarded(call: Callable[[], T]) -> T:
