@@ -47,6 +47,6 @@ def _text_batches(file: Any, columns: Mapping[str, str]) -> Iterator[Any]:
 def _as_text(array: Any) -> Any:
     """Cast one array to dictionary<binary>; nothing there is the empty text."""
     if pa.types.is_dictionary(array.type):
-        array = array.dictionarydecode()
+        array = array.dictionary_decode()
     text = pc.fill_null(array.cast(pa.string()), "")
     return text.cast(pa.binary()).dictionary_encode()

@@ -32,8 +32,8 @@ MAX_AMOUNT = 10**13
 EARLIEST, LATEST = 0, 7_258_118_400
 """1970-01-01 and 2200-01-01, local seconds; a time outside is a unit mistaken for another."""
 
-_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?( ?(?:[Zz]|[+-]\d\d:?\d\d))?")
-_SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?: (\d{1,2}):(\d\d)(?::(\d\d))?)?")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?( ?(?:[Zz]|[+-]\d\d:?\d\d))?", re.ASCII)
+_SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?: (\d{1,2}):(\d\d)(?::(\d\d))?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def numbers(texts: Sequence[str], decimal: str) -> Floats:
     pattern = r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|[+-]?\.\d+"
     if decimal == ",":
         pattern = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d*)?"
-    plain = re.compile(pattern).fullmatch
+    plain = re.compile(pattern, re.ASCII).fullmatch
     stripped = [text.strip() for text in texts]
     readable = [text if plain(text) else "nan" for text in stripped]
     if decimal == ",":
