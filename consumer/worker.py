@@ -164,9 +164,13 @@ class Worker:
             while not self._stopping:
                 self.turn()
         finally:
-            self._parts.source.close()
-            self._parts.sink.close()
-            self._parts.reader.close()
+            self.close()
+
+    def close(self) -> None:
+        """Leave the group; what is unpublished is taken over by whoever comes next."""
+        self._parts.source.close()
+        self._parts.sink.close()
+        self._parts.reader.close()
 
     @property
     def assigned(self) -> frozenset[int]:

@@ -1,0 +1,1 @@
+def run_verify(*a): raise NotImplementedError

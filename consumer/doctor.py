@@ -1,0 +1,1 @@
+def run_doctor(*a): raise NotImplementedError
