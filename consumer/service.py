@@ -142,7 +142,9 @@ def open_parts(
             settings.transactions_topic,
             settings.group_id,
             instance=settings.instance,
-            tuning=SourceTuning(max_poll_records=settings.max_poll_records),
+            tuning=SourceTuning(
+                max_poll_records=settings.max_poll_records, session_timeout_s=settings.session_timeout_s
+            ),
         ),
         sink=KafkaSink(
             kafka,

@@ -89,6 +89,12 @@ class Settings(BaseSettings):
     max_poll_records: int = Field(
         5_000, ge=1, le=100_000, description="Events a poll; fewer cost throughput, more cost latency and memory."
     )
+    session_timeout_s: float = Field(
+        20.0,
+        ge=1,
+        le=300,
+        description="Seconds without a heartbeat until a worker's partitions go to others; short: a pause costs them.",
+    )
     metrics_port: int | None = Field(None, ge=1, le=65535, description="Port of /metrics, /livez and /readyz.")
 
     @field_validator("features", mode="before")

@@ -61,6 +61,7 @@ class Live:
             erasures_topic=f"{namespace}-erased",
             clock="event",
             max_poll_records=200,
+            session_timeout_s=2.0,
             **more,
         )
         self.partitions, self.directory = partitions, directory
@@ -153,6 +154,21 @@ class Live:
                 return False
         return len(days) == 1
 
+    def ends(self) -> int:
+        """Return how many records the input holds."""
+        topic = self.settings.transactions_topic
+        return sum(self.reader.bounds(topic, p)[1] for p in range(self.partitions))
+
+    def verify(self) -> None:
+        """Check revisions here; the rest by the verifier."""
+        seen: dict[bytes, list[int]] = {}
+        for record in self.output():
+            assert record.key is not None
+            assert record.value is not None
+            seen.setdefault(record.key, []).append(json.loads(record.value)["revision"])
+        for key, numbers in seen.items():
+            assert numbers == list(range(1, len(numbers) + 1)), key
+
     def settle(self, seconds: float = 120.0) -> None:
         wait_until(self.settled, "everything applied, swept and published", seconds)
 
@@ -171,6 +187,6 @@ class Live:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
-        self.writer.close()
+        self.writer.__exit__(None, None, None)
         self.reader.close()
         self.client.close()
