@@ -12,7 +12,8 @@ commutative and associative, so batch = stream = replay in any order and with an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ FOLDED = 0
 """The order hash of a record that stands for several orders of one day (`hash64` never gives 0)."""
 
 MAX_ORDERS = 1_000
-"""Records a customer may hold; beyond it the oldest fold into one record a day (PROTOCOL C1)."""
+"""Orders a customer may hold; those before the newest so many fold into one record a day (PROTOCOL C1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +102,31 @@ def from_lines(lines: Lines) -> Ledger:
 
 
 def merge(a: Ledger, b: Ledger) -> Ledger:
-    """Return the sum of two ledgers over the same list of customers."""
-    if not len(a):
-        return b
+    """Return the sum of two ledgers over the same list of customers.
+
+    The smaller one is looked up in the larger, which is sorted already: a batch's few lines cost a
+    binary search each and one copy of the table, not a sort of it.
+    """
+    if len(a) < len(b):
+        a, b = b, a
     if not len(b):
         return a
-    return _combine(Ledger(*(np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(Ledger))))
+    at = _lower_bounds(a, b)
+    near = np.minimum(at, len(a) - 1)
+    known = (a.owner[near] == b.owner) & (a.order[near] == b.order) & (a.day[near] == b.day)
+    new = ~known
+    # From a's records, with b's new ones put in front of those at `at`.
+    source = np.insert(np.arange(len(a)), at[new], len(a) + np.arange(np.count_nonzero(new)))
+
+    def key(name: str) -> npt.NDArray[Any]:
+        return np.concatenate([getattr(a, name), getattr(b, name)[new]])[source]
+
+    def total(name: str) -> Ints:
+        column = np.concatenate([getattr(a, name), getattr(b, name)[new]])
+        column[at[known]] += getattr(b, name)[known]  # b's keys are distinct, so no index comes twice
+        return column[source]
+
+    return Ledger(key("owner"), key("order"), key("day"), total("net"), total("units"), total("lines"), total("orders"))
 
 
 def expire(ledger: Ledger, first_day: int) -> tuple[Ledger, Ledger]:
@@ -118,27 +138,23 @@ def expire(ledger: Ledger, first_day: int) -> tuple[Ledger, Ledger]:
 
 
 def fold(ledger: Ledger, cap: int = MAX_ORDERS) -> Ledger:
-    """Fold the oldest records of every customer above `cap` records into one record a day.
+    """Fold a customer's records before his newest `cap` into one record a day; they keep their sums.
 
-    The newest `cap // 2` records of such a customer stay as they are, so a fold is rare: the older ones become one
-    record a day that keeps net, units, lines and the number of positive orders. What is lost is the
-    identity of the folded orders: a later line of one of them counts as an order of its own.
+    Which records are the newest `cap` depends on the records alone, not on when they came, so batches
+    of any size fold to the same. What is lost is the identity of the folded orders: one that spans days
+    counts once for each day with a positive net, and so does a line that comes later still.
     """
-    counts = np.bincount(ledger.owner)
-    if not len(counts) or counts.max() <= cap:
+    if not len(ledger) or np.bincount(ledger.owner).max() <= cap:
         return ledger
-    crowded = counts[ledger.owner] > cap
-    rows = np.flatnonzero(crowded)
-    by_age = rows[np.lexsort((ledger.order[rows], -ledger.day[rows], ledger.owner[rows]))]
-    owners = ledger.owner[by_age]
-    first = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
-    rank = np.arange(len(by_age)) - np.repeat(first, np.diff(np.r_[first, len(by_age)]))
-    oldest = by_age[rank >= cap // 2]
-    positive = _positive_orders(ledger)
+    whole = np.flatnonzero(ledger.order != FOLDED)
+    newest_first = whole[np.lexsort((ledger.order[whole], -ledger.day[whole], ledger.owner[whole]))]
+    owners = ledger.owner[newest_first]
+    rank = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    oldest = newest_first[rank >= cap]
     order, orders = ledger.order.copy(), ledger.orders.copy()
     order[oldest] = FOLDED
-    orders[oldest] = positive[oldest]
-    return _combine(Ledger(ledger.owner, order, ledger.day, ledger.net, ledger.units, ledger.lines, orders))
+    orders[oldest] = ledger.net[oldest] > 0
+    return _combine(replace(ledger, order=order, orders=orders))
 
 
 def order_starts(ledger: Ledger) -> npt.NDArray[np.intp]:
@@ -149,15 +165,17 @@ def order_starts(ledger: Ledger) -> npt.NDArray[np.intp]:
     return np.flatnonzero(np.r_[True, new | (ledger.order[1:] == FOLDED)])
 
 
-def _positive_orders(ledger: Ledger) -> Ints:
-    """Return, a record, how many positive orders it counts for: an order is counted in its last record."""
-    counted = ledger.orders.copy()
-    starts = order_starts(ledger)
-    positive = np.add.reduceat(ledger.net, starts) > 0
-    last = np.r_[starts[1:], len(ledger)] - 1
-    whole = ledger.order[last] != FOLDED
-    counted[last[whole]] = positive[whole]
-    return counted
+def _lower_bounds(a: Ledger, b: Ledger) -> npt.NDArray[np.intp]:
+    """Return for each record of b the first index in a whose key (owner, order, day) is not before its own."""
+    low = np.asarray(np.searchsorted(a.owner, b.owner))
+    high = np.asarray(np.searchsorted(a.owner, b.owner, side="right"))
+    while (open_ := low < high).any():
+        middle = np.minimum((low + high) // 2, len(a) - 1)
+        order, day = a.order[middle], a.day[middle]
+        before = (order < b.order) | ((order == b.order) & (day < b.day))
+        low = np.where(open_ & before, middle + 1, low)
+        high = np.where(open_ & ~before, middle, high)
+    return low
 
 
 def _combine(rows: Ledger) -> Ledger:
