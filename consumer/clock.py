@@ -117,10 +117,9 @@ def without(batch: Batch, keep: np.ndarray, refusals: list[Refusal]) -> Batch:
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What one partition's turn needs to know of another: its day, whether its sweep of it ended, its lag."""
+    """What one partition's turn needs to know of another: its day, and whether its log holds more."""
 
     day: int
-    swept: bool
     lagging: bool
 
 

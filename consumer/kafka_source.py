@@ -253,6 +253,15 @@ class KafkaSource:
             raise transport_error(f"asking for the bounds of {self._topic}", error) from error
         return {each.partition: (first[each], end[each]) for each in asked}
 
+    def ends(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Return the end offsets of any partitions of the topic."""
+        timeout_ms = int(self._tuning.call_timeout_s * 1000)
+        try:
+            found = self._consumer.end_offsets([self._of(each) for each in partitions], timeout_ms=timeout_ms)
+        except LIBRARY_ERRORS as error:
+            raise transport_error(f"asking for the ends of {self._topic}", error) from error
+        return {each.partition: end for each, end in found.items()}
+
     def close(self) -> None:
         """Leave the group; a broker that does not answer is given `call_timeout_s`."""
         try:

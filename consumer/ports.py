@@ -119,6 +119,9 @@ class Source(Protocol):
     def bounds(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
         """Return (earliest, end) offsets of any partitions of the topic."""
 
+    def ends(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Return the end offsets of any partitions of the topic: one question, where `bounds` asks two."""
+
     def close(self) -> None:
         """Leave the group."""
 

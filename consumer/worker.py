@@ -152,6 +152,8 @@ class Worker:
         self._waiting = False
         self._model: Bundle | None = None
         self._led: int | None = None
+        self._turns_ends: dict[int, int] | None = None
+        self._turns_standings: dict[int, Standing] | None = None
         self._membership = Membership(-1, "", None, frozenset())
 
     def stop(self) -> None:
@@ -211,6 +213,7 @@ class Worker:
                 raise Stop(ExitCode.INTERNAL, str(error)) from error
             self._observer.trouble("reading", error)
             records = {}
+        self._turns_ends, self._turns_standings = None, None
         self._membership = source.membership()
         change = source.rebalanced()
         for partition in change.revoked | change.assigned:
@@ -394,25 +397,30 @@ class Worker:
         return since >= SILENT_AFTER_S or self._ends()[lane.partition] <= lane.state.applied
 
     def _ends(self) -> dict[int, int]:
-        return {p: end for p, (_, end) in self._parts.source.bounds(frozenset(range(self._plan.partitions))).items()}
+        """Return all partitions' end offsets, asked for once a turn."""
+        if self._turns_ends is None:
+            self._turns_ends = self._parts.source.ends(frozenset(range(self._plan.partitions)))
+        return self._turns_ends
 
     def _standings(self, partition: int) -> dict[int, Standing]:
-        """Return the days of all other partitions, ours from memory, the others' from Redis."""
-        fences = self._parts.store.fences([p for p in range(self._plan.partitions) if p not in self._lanes])
-        states = {p: decode_state(fence.state) for p, fence in fences.items()}
-        states |= {p: lane.state for p, lane in self._lanes.items()}
-        ends = self._ends()
-        return {
-            p: Standing(state.day, state.sweep.ended, self._lags(p, state, ends[p]))
-            for p, state in states.items()
-            if p != partition
-        }
+        """Return the days of all other partitions, ours from memory, the others' from Redis; read once a turn."""
+        if self._turns_standings is None:
+            fences = self._parts.store.fences([p for p in range(self._plan.partitions) if p not in self._lanes])
+            states = {p: decode_state(fence.state) for p, fence in fences.items()}
+            states |= {p: lane.state for p, lane in self._lanes.items()}
+            self._turns_standings = {p: Standing(state.day, self._lags(p, state)) for p, state in states.items()}
+        return {p: standing for p, standing in self._turns_standings.items() if p != partition}
 
-    def _lags(self, partition: int, state: PartitionState, end: int) -> bool:
+    def _lags(self, partition: int, state: PartitionState) -> bool:
+        """Say whether a partition's log holds more. Of ours that is mostly known without asking the broker."""
         lane = self._lanes.get(partition)
-        if lane is not None and lane.quiet_since is not None and self._now() - lane.quiet_since >= SILENT_AFTER_S:
-            return False
-        return state.applied < end
+        if lane is not None:
+            quiet_for = 0.0 if lane.quiet_since is None else self._now() - lane.quiet_since
+            if lane.buffer is not None or quiet_for < FOLLOW_AFTER_S:
+                return True
+            if quiet_for >= SILENT_AFTER_S:
+                return False
+        return state.applied < self._ends()[partition]
 
     def _model_made(self, lane: Lane, day: int) -> bool:
         """Say whether the model of `day` is live, or has been waited for long enough (counted)."""

@@ -338,6 +338,9 @@ class MemorySource:
     def resume(self, partitions: frozenset[int]) -> None:
         self._paused -= partitions
 
+    def ends(self, partitions: frozenset[int]) -> dict[int, int]:
+        return {each: end for each, (_, end) in self.bounds(partitions).items()}
+
     def bounds(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
         return {each: self._kafka.reader().bounds(self._topic, each) for each in partitions}
 
