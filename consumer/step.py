@@ -1,10 +1,10 @@
 """Decide everything about one batch of events, touch nothing: data in, a decision out (DESIGN D3).
 
-    accept      lines -> applied | repeated | refused with a reason
-    turn        a customer whom the running sweep has not reached does his own day's turn first (PROTOCOL C5)
-    contribute  - his old vector, + his new one, at the nearest centroid, never the label (PROTOCOL C3)
-    label       margin against the label at the start of his day
-    emit        a record for each change, with its cause
+accept      lines -> applied | repeated | refused with a reason
+turn        a customer whom the running sweep has not reached does his own day's turn first (PROTOCOL C5)
+contribute  - his old vector, + his new one, at the nearest centroid, never the label (PROTOCOL C3)
+label       margin against the label at the start of his day
+emit        a record for each change, with its cause
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Decision:
 
     state: PartitionState
     statistics: Statistics
-    outbox: Outbox = Outbox()
+    outbox: Outbox = Outbox()  # noqa: RUF009 -- frozen, so it can be shared
     states: Mapping[str, bytes] = field(default_factory=dict)
     created: Mapping[str, int] = field(default_factory=dict)
     deleted: Sequence[str] = ()
@@ -79,7 +79,8 @@ def refuse_foreign(batch: Batch, partition: int, partition_of: Callable[[str], i
     astray = {c for c, at_home in zip(batch.customers, home, strict=False) if not at_home}
     wrong_controls = [c for c in batch.controls if c.customer in astray & controls]
     if wrong_controls:
-        refusals = [Refusal(c.offset, Reason.FOREIGN_PARTITION, "an erasure for another partition") for c in wrong_controls]
+        detail = "an erasure for another partition"
+        refusals = [Refusal(c.offset, Reason.FOREIGN_PARTITION, detail) for c in wrong_controls]
         kept = tuple(c for c in batch.controls if c not in wrong_controls)
         batch = replace(batch, controls=kept, refused=tuple(sorted((*batch.refused, *refusals), key=_by_offset)))
     keep = home[batch.lines.owner]
@@ -148,9 +149,8 @@ def _accept(
     if marks:
         erased_at = np.array([marks[c].at if c in marks else np.iinfo(np.int64).min for c in batch.customers])
         tests.append((Reason.ERASED, "dated at or before the customer's erasure", batch.time <= erased_at[lines.owner]))
-    tests.append(
-        (Reason.TOO_LATE, f"older than the horizon of {rules.horizon_days} days", lines.day < state.day - rules.horizon_days)
-    )
+    too_old = lines.day < state.day - rules.horizon_days
+    tests.append((Reason.TOO_LATE, f"older than the horizon of {rules.horizon_days} days", too_old))
     if history.cutoff is not None:
         tests.append((Reason.BEFORE_CUTOFF, "the history may hold it already", _before_cutoff(context, batch)))
     good = np.ones(len(lines), np.bool_)
@@ -158,7 +158,7 @@ def _accept(
     for reason, detail, hit in tests:
         refused += [Refusal(int(batch.offset[row]), reason, detail) for row in np.flatnonzero(hit & good)]
         good &= ~hit
-    repeated = _repeated(lines, good, states.seen)
+    repeated = _repeated(lines, good, _young(states.seen, state.day - rules.dedupe_days))
     return good & ~repeated, refused, int(repeated.sum())
 
 
@@ -177,6 +177,12 @@ def _before_cutoff(context: Context, batch: Batch) -> Flags:
     inside = comparable & (batch.lines.day >= cutoff_day - span)
     flagged: Flags = (batch.time <= context.history.cutoff) & ~inside
     return flagged
+
+
+def _young(seen: Seen, first_day: int) -> Seen:
+    """Return the ids accepted from `first_day` on; older ones may still be stored, since only a write drops them."""
+    young = seen.day >= first_day
+    return Seen(seen.owner[young], seen.id[young], seen.day[young])
 
 
 def _repeated(lines: Lines, good: Flags, seen: Seen) -> Flags:
@@ -237,7 +243,8 @@ class _Change:
         rows = np.flatnonzero(self.known & self.touched & ~self.counted)
         if len(rows):
             labels = self.before.labels(heads["segment"].astype(np.int64), self.context.bundle)
-            records, counts = turned(self.context, self.batch.customers, self.states, self.ledger, self.before, rows, labels)
+            who = self.batch.customers
+            records, counts = turned(self.context, who, self.states, self.ledger, self.before, rows, labels)
             self.emissions += records
             self.counters.update(counts)
             self.sample = sample_rows(self.context, self.positions, self.before, rows)
@@ -328,11 +335,11 @@ def turned(
     old = heads["segment"].astype(np.int64)
     changed = rows[labels[rows] != old[rows]]
     shown = rows if context.rules.emit == "all" else changed
-    by_silence = labels == old
+    stays = by_silence = labels == old
     previous = context.previous
     if len(changed) and previous is not None and previous.features == bundle.features:
         # The vectors are the same under both models: only the distances differ.
-        by_silence = rescored(scores, previous).labels(old, previous) == labels
+        by_silence = stays | (rescored(scores, previous).labels(old, previous) == labels)
     elif previous is None:
         by_silence = np.ones(len(labels), np.bool_)
     causes: list[Cause] = [

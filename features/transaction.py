@@ -218,7 +218,7 @@ class _Decoding:
             raise _Refused(Reason.CURRENCY, f"only {self.currency} is accepted")
         if message.invoice_date is None:
             raise _Refused(Reason.SCHEMA, "invoice_date is missing")
-        time = local_seconds(message.invoice_date, self.zone)
+        time = self._time(message.invoice_date)
         if time >= self.latest:
             raise _Refused(Reason.FUTURE, "invoice_date is more than a day ahead of the clock")
         event, of_history = _event(message.event_id)
@@ -228,7 +228,7 @@ class _Decoding:
         self.keys.append(key)
 
     def _control(self, offset: int, message: _Message, published: int) -> None:
-        at = None if message.at is None else local_seconds(message.at, self.zone)
+        at = None if message.at is None else self._time(message.at)
         if message.type == "tick":
             if at is None:
                 raise _Refused(Reason.SCHEMA, "a tick needs `at`")
@@ -243,6 +243,12 @@ class _Decoding:
             self.controls.append(Control(offset, "erase", customer, at, published))
         else:
             raise _Refused(Reason.UNKNOWN_TYPE, "`type` is none of line, erase, tick")
+
+    def _time(self, moment: datetime) -> int:
+        try:
+            return local_seconds(moment, self.zone)
+        except OverflowError:  # year 1 or 9999 with an offset that leads out of the calendar
+            raise _Refused(Reason.SCHEMA, "a time outside the calendar") from None
 
     def _owner(self, customer: str) -> int:
         owner = self.customers.get(customer)
@@ -328,6 +334,8 @@ def _parse(value: bytes | None) -> _Message:
         raise _Refused(Reason.TOO_LARGE, f"longer than {MAX_VALUE_BYTES:,} bytes")
     try:
         message = _decoder.decode(value)
+        if not value.isascii():
+            value.decode()  # the decoder skips the fields that we ignore without reading them as text
     except msgspec.ValidationError as error:
         raise _Refused(Reason.SCHEMA, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -207,7 +207,7 @@ class _Part:
         customer = Customer(self.facts, past, places, position, lambda *what: self._differ("output", name, *what))
         self.replayed += bool(places.ahead)
         self.unread += not records and self.partition.completeness == "tail"
-        customer.run(turns, items, self.partition.completeness, chain)
+        customer.run(turns, items, self.partition.completeness)
         return customer, chain
 
     def _follow(self, name: str, records: Sequence[Published], marked: int) -> Chain:

@@ -20,7 +20,7 @@ from typing import Any
 from reports.verify_events import DAY, Erase, Line
 from reports.verify_input import Completeness, Facts
 from reports.verify_life import Life, Turn, iso
-from reports.verify_published import Chain, Published
+from reports.verify_published import Published
 from reports.verify_record import one, wrong_fields
 from reports.verify_scoring import Model
 
@@ -104,9 +104,10 @@ class Customer:
         """Labels that a recovery may have taken over from days to come."""
         return frozenset(self._places.ahead)
 
-    def run(self, turns: Sequence[Turn], items: Sequence[Line | Erase], completeness: Completeness, chain: Chain) -> None:
+    def run(self, turns: Sequence[Turn], items: Sequence[Line | Erase], completeness: Completeness) -> None:
         """Recompute everything; items: his lines and erasures, by offset; turns: every turn of the partition."""
-        self._blind = chain.unseen or (completeness == "tail" and chain.revision is None)
+        # What compaction took, a whole life perhaps, cannot be missed: only what follows the first record left.
+        self._blind = completeness != "whole"
         at = 0
         for turn in turns:
             self._next = items[at].offset if at < len(items) else inf
@@ -123,6 +124,8 @@ class Customer:
                 self._settle(turn)
         for record in self._places.left():
             self._extra(record)
+        if self._blind and completeness == "compacted" and self.life is not None and self.labels != (0,):
+            self._complain("missing record", f"segment {one(self.labels)}: compaction keeps the last one", "none")
 
     # The turn of the day ------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """One input record, read anew: Python's json, floats and sets of rules from docs/topics.md; nothing of the service.
 
-    bytes -> Line | Erase | Tick | GUEST | a reason
+bytes -> Line | Erase | Tick | GUEST | a reason
 """
 
 from __future__ import annotations
@@ -85,15 +85,16 @@ class Reader:
         """Return what a record says, GUEST, or the reason of its refusal."""
         try:
             message = _parse(value)
-            moments = {name: self._time(message.get(name)) for name in ("invoice_date", "at")}
+            time, at = self._time(message, "invoice_date"), self._time(message, "at")
             kind = message.get("type", "line")
             if kind == "line":
-                return self._line(offset, message, moments["invoice_date"])
-            return self._control(offset, timestamp, kind, message, moments["at"])
+                return self._line(offset, message, time)
+            return self._control(offset, timestamp, kind, message, at)
         except Refused as refused:
             return str(refused)
 
-    def _time(self, text: str | None) -> int | None:
+    def _time(self, message: dict[str, Any], name: str) -> int | None:
+        text = message.get(name)
         return None if text is None else self._moment(text)
 
     def _line(self, offset: int, message: dict[str, Any], time: int | None) -> Line | str:
@@ -118,8 +119,8 @@ class Reader:
         quantity = _number(message.get("quantity"), "quantity")
         price = _number(message.get("unit_price"), "price")
         units, amount = units_and_amount(quantity, price, invoice[0] in "Cc")
-        of_history = event_text.startswith("h1-")
-        return Line(offset, customer, hash64(invoice), time, amount, units, event_text and hash64(event_text) or 0, of_history)
+        event_hash = hash64(event_text) if event_text else 0
+        return Line(offset, customer, hash64(invoice), time, amount, units, event_hash, event_text.startswith("h1-"))
 
     def _control(self, offset: int, published: int, kind: str, message: dict[str, Any], at: int | None) -> Erase | Tick:
         if kind == "tick":
@@ -193,7 +194,7 @@ def _parse(value: bytes | None) -> dict[str, Any]:
     if len(value) > 1_000_000:
         raise Refused("too_large")
     try:
-        message = json.loads(value.decode(), parse_constant=_no_constant)
+        message = _DECODER.decode(value.decode())
     except (ValueError, RecursionError):
         raise Refused("malformed") from None
     if b"\\u" in value and _SURROGATE.search(json.dumps(message, ensure_ascii=False)):
@@ -211,6 +212,9 @@ def _parse(value: bytes | None) -> dict[str, Any]:
 
 def _no_constant(name: str) -> float:
     raise ValueError(name)
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _is(value: object, types: tuple[type, ...]) -> bool:

@@ -1,7 +1,7 @@
 """What `verify` takes and gives: plain values, so that the judge knows nothing of what it judges.
 
-    History   rows of the files up to the cutoff        Partition   one partition's input, output, day log, states
-    Facts     the rules of the namespace                Verdict     what was compared, and what differs
+History   rows of the files up to the cutoff        Partition   one partition's input, output, day log, states
+Facts     the rules of the namespace                Verdict     what was compared, and what differs
 """
 
 from __future__ import annotations

@@ -100,7 +100,8 @@ class Chain:
     """What one customer's records say in the log's order.
 
     revision: the last one (None: not known); segment, previous: the last two segments of the present life;
-    entered: when the last began; mark: the revision at his last erasure; unseen: the first revisions are gone.
+    entered: when the last began; mark: the revision at his last erasure; unseen: the first revisions are gone;
+    reopened: the revision of a life whose end was superseded, so that it may go on.
     """
 
     revision: int | None
@@ -109,6 +110,7 @@ class Chain:
     entered: str | None = None
     mark: int = 0
     unseen: bool = False
+    reopened: int = 0
 
 
 def follow(
@@ -122,6 +124,7 @@ def follow(
     wrong: list[tuple[str, Any, Any]] = []
     for record in records:
         if record.value is None:
+            chain.reopened = (chain.revision or 0) if record.superseded else 0
             _end_life(chain, erased=record.at is not None)
             continue
         wrong += _link(chain, record.value, record.segment, whole=completeness == "whole", emit=emit)
@@ -141,15 +144,19 @@ def _link(chain: Chain, value: dict[str, Any], segment: int, *, whole: bool, emi
     wrong: list[tuple[str, Any, Any]] = []
     revision, previous = value["revision"], (value.get("previous") or {}).get("id", 0)
     known = chain.revision is not None
+    if chain.reopened and revision <= chain.reopened + 1:
+        # The end of this life was published, then lost from the store: the life is replayed from before it.
+        chain.revision, known = None, False
+    chain.reopened = 0
     if not whole and previous == 0 and known and revision in (1, (chain.revision or 0) + 1):
         # Compaction took the tombstone between two lives.
         chain.revision, chain.segment, chain.previous, chain.entered = revision - 1, 0, 0, None
-    if chain.revision is not None and revision != chain.revision + 1:
-        # After an erasure before this log begins the first revision may also be 1: the log has both lives.
-        if not (chain.segment == 0 and chain.revision == chain.mark and revision == 1):
-            wrong.append(("revision", chain.revision + 1, revision))
+    # With a mark from before, the log may hold the life that ended with it: then the first revision is 1.
+    anew = chain.segment == 0 and chain.revision == chain.mark and revision == 1
+    if chain.revision is not None and revision != chain.revision + 1 and not anew:
+        wrong.append(("revision", chain.revision + 1, revision))
     if not known:
-        chain.unseen = revision > 1
+        chain.unseen |= revision > 1 and not whole
         chain.previous = previous
     else:
         before = chain.segment

@@ -1,6 +1,6 @@
 """From a customer's orders to his label, by plain loops and Python's floats; the formulas are docs/features.md's.
 
-    records (order, day) -> Orders in the horizon -> features -> coordinates -> distances -> label
+records (order, day) -> Orders in the horizon -> features -> coordinates -> distances -> label
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Orders:
             "frequency": self.frequency,
             "monetary": self.net / MONEY,
         }
-        for days in (30, 90, 365):
+        for days in _WINDOWS:
             recent = [net for net, last, _ in self.orders if last >= day - days]
             found[f"frequency_{days}"] = sum(net > 0 for net in recent)
             found[f"monetary_{days}"] = sum(recent) / MONEY
@@ -141,7 +141,8 @@ class Orders:
         return found
 
 
-_OF_THE_DAY: Final = {"recency", "tenure"} | {f"{what}_{n}" for what in ("frequency", "monetary") for n in (30, 90, 365)}
+_WINDOWS: Final = (30, 90, 365)
+_OF_THE_DAY: Final = {"recency", "tenure"} | {f"{what}_{n}" for what in ("frequency", "monetary") for n in _WINDOWS}
 """Features that change with the day, although no order does."""
 
 

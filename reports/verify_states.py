@@ -1,6 +1,7 @@
 """Stored bytes, read field by field: a customer's state and a partition's statistics (docs/architecture.md).
 
-    state       head 44 | records 32 each | seen ids 12 each | crc32        statistics   head 8 | n | sums | squares | crc32
+state       head 44 | records 32 each | seen ids 12 each | crc32
+statistics  head 8 | n | sums | squares | crc32
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def read_state(data: bytes) -> State | str:
     """Return the state, or what is wrong with its bytes."""
     if len(data) < _HEAD.size + 4 or crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
         return "the bytes are damaged"
-    schema, _, records, seen, segment, previous, _, first, last, entered, revision, _, _, past_net = _HEAD.unpack_from(data)
+    schema, _, records, seen, segment, previous, _, *days, revision, _, _, past_net = _HEAD.unpack_from(data)
+    first, last, entered = days
     middle = _HEAD.size + records * _RECORD.size
     if schema != 1 or len(data) != middle + seen * _SEEN.size + 4:
         return f"schema {schema} or {len(data)} bytes do not fit"

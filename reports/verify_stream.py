@@ -1,6 +1,6 @@
 """A partition's input in order of offset: who did what, and what became of everything else.
 
-    lines and erasures by customer | counters | refusals | turns of the day that are missing
+lines and erasures by customer | counters | refusals | turns of the day that are missing
 """
 
 from __future__ import annotations
@@ -72,9 +72,8 @@ class Reading:
 
     def _line(self, record: InputRecord, line: Line) -> None:
         if self._home(line.customer) != self._partition.number:
-            key = line.customer.encode()
-            reason = "key_missing" if record.key is None else "key_mismatch" if record.key != key else "foreign_partition"
-            self._refuse(record.offset, reason)
+            named = "foreign_partition" if record.key == line.customer.encode() else "key_mismatch"
+            self._refuse(record.offset, "key_missing" if record.key is None else named)
         elif self._facts.clock == "event" and self._is_ahead(line):
             self._refuse(record.offset, "ahead")
         else:
@@ -82,7 +81,7 @@ class Reading:
             self.stream.items[line.customer].append(line)
 
     def _is_ahead(self, line: Line) -> bool:
-        """Follow the rule for events far ahead of the partition's day: refused, until ten of three customers in a row."""
+        """Follow the rule for events far ahead of the day: refused, until ten of three customers come in a row."""
         facts, today, day = self._facts, self._day_at(line.offset), line.time // DAY
         if day <= today:
             self._run = (0, frozenset())
@@ -115,7 +114,7 @@ class Reading:
         if self._facts.clock == "event":
             return self._watermark
         published = datetime.fromtimestamp(control.published / 1000, UTC)
-        return local_seconds(published.strftime("%Y-%m-%dT%H:%M:%SZ"), self._zone)
+        return local_seconds(f"{published:%Y-%m-%dT%H:%M:%SZ}", self._zone)
 
     @cached_property
     def _zone(self) -> ZoneInfo:

@@ -340,11 +340,12 @@ class PureRun:
 
     def values(self) -> list[dict[str, Any]]:
         """Return what was published, tombstones as {"tombstone": customer}, with `headers`."""
-        return [
-            ({"tombstone": (r.key or b"").decode()} if r.value is None else json.loads(r.value)) | {"headers": r.headers}
-            for part in self.parts
-            for r in part.output
-        ]
+        found = []
+        for part in self.parts:
+            for record in part.output:
+                ended = {"tombstone": (record.key or b"").decode()}
+                found.append((json.loads(record.value) if record.value else ended) | {"headers": record.headers})
+        return found
 
     def counters(self) -> dict[str, int]:
         total: dict[str, int] = {}
