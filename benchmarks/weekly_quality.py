@@ -2,15 +2,15 @@
 
     python -m benchmarks.weekly_quality [--json] [--k 4] [--learners population,frozen,minibatch,river] [PATH]
 
-Bootstrap on the part before 2011-06-01, then each day until 2011-12-10: the sweep as of that day, the
-learner's step, the published labels, the day's events. Once a week both partitions are measured on
-the very same vectors, in the space of batch's own scaler:
+Bootstrap on the part before 2011-06-01, then each day until 2011-12-10: the sweep as of that day under
+the model made yesterday, the learner's step from it, the day's events. Once a week both partitions are
+measured on the very same vectors, those of the sweep, in the space of batch's own scaler:
 
     inertia ratio   of the partition by nearest centroids, against the best of 20 batch fits
     ari             nearest, to the nearest of the distinct optima (fits within 0.1 % of the best inertia)
     ari published   the same for the label that went out, held back by the margin
 
-The check falls on the eve of the weekly refinement, when the model is stalest.
+Refinements fall on the weekday after the check, so the checked model is as old as a model gets.
 """
 
 from __future__ import annotations
@@ -123,7 +123,12 @@ def bootstrap(coordinates: Ints, k: int, learner: str) -> Bundle:
 
 
 class Replay:
-    """One learner's model and published labels, moved on day by day."""
+    """One learner's model and published labels, moved on day by day as the worker does (decision 0005).
+
+    turn    the model made yesterday carries everyone to the new day      statistics, check
+    learn   tomorrow's model, from these statistics
+    events  what the day's purchases change, still under the day's model
+    """
 
     def __init__(self, learner: str, k: int, customers: int) -> None:
         self.learner = None if learner == FROZEN else learner_named(learner)
@@ -131,20 +136,24 @@ class Replay:
         self.labels = np.zeros(customers, np.int64)
         self.touched = np.empty((0, len(RFM)), np.int64)
         self.bundle: Bundle | None = None
+        self.made: Bundle | None = None
 
-    def turn(self, day: Day) -> Bundle:
-        """Sweep as of the day's start, learn from it and from yesterday's buyers, publish; return the model."""
-        inside, bundle = day.start.clustered, self.bundle
-        everyone = day.start.coordinates(RFM)
-        bundle = bundle or bootstrap(everyone[inside], self.k, self.name)
-        if self.learner and day.day > FROM:
-            at = np.where(inside, nearest(self._distances(bundle, everyone)), NOWHERE)
-            due = refinement_due(bundle, day.day)
-            evidence = Evidence(day.day, Statistics.of(everyone, at, self.k), everyone[inside], self.touched, due)
-            bundle = self.learner.update(bundle, evidence)
-        self.bundle = bundle
+    def turn(self, day: Day) -> None:
+        """Take up the model made yesterday, at first the bootstrap's, and publish everyone's label."""
+        self.bundle = self.made or bootstrap(day.start.coordinates(RFM)[day.start.clustered], self.k, self.name)
         self._publish(day.start, slice(None))
-        return bundle
+
+    def learn(self, day: Day) -> None:
+        """Make tomorrow's model from the day's sweep and yesterday's buyers; the bootstrap's day has nothing new."""
+        assert self.bundle is not None
+        self.made = self.bundle
+        if self.learner is None or day.day == FROM:
+            return
+        inside, everyone = day.start.clustered, day.start.coordinates(RFM)
+        at = np.where(inside, nearest(self._distances(self.bundle, everyone)), NOWHERE)
+        due = refinement_due(self.bundle, day.day)
+        evidence = Evidence(day.day, Statistics.of(everyone, at, self.k), everyone[inside], self.touched, due)
+        self.made = self.learner.update(self.bundle, evidence)
 
     def events(self, day: Day) -> None:
         """Publish what the day's events change, and keep their vectors for the learner."""
@@ -161,7 +170,7 @@ class Replay:
         return distances(coordinates, centroid_array(bundle), scale_array(bundle))
 
     def check(self, day: Day, batch: Batch) -> Check:
-        """Compare the present model with batch on the day's vectors."""
+        """Compare the day's model with batch on the vectors of its sweep."""
         assert self.bundle is not None
         inside: Flags = day.start.clustered
         coordinates = day.start.coordinates(RFM)[inside]
@@ -188,6 +197,7 @@ def run(retail: Retail, learners: tuple[str, ...], k: int = 4, fits: int = FITS)
             for name, replay in replays.items():
                 checks[name].append(replay.check(day, batch))
         for replay in replays.values():
+            replay.learn(day)
             replay.events(day)
     return checks
 

@@ -52,14 +52,13 @@ def no_evidence(bundle: Bundle, day: int) -> Evidence:
 
 
 def refinement_due(bundle: Bundle, day: int, every: int = REFINE_EVERY) -> bool:
-    """Return whether the model made on `day` is to be converged: every so many days, and daily while it is new.
+    """Return whether the model made of `day` is to be converged: every so many days, and daily while it is new.
 
-    A fresh clustering's best optimum can change within days of the bootstrap; one step a day follows
-    it slowly. On the real file the settling first week takes the worst inertia ratio from 1.007 to
-    1.005 over all days and all weekdays of refinement, and costs milliseconds. A function of day and
-    version alone: nothing to remember, a replay does the same.
+    A fresh clustering's best optimum can change within days of the bootstrap, and one step a day follows
+    slowly (docs/decisions/0008). A function of the present model and the day alone: nothing to remember,
+    a replay does the same, and days that were left out do not skip a refinement.
     """
-    return day % every == 0 or bundle.version <= every
+    return day // every > bundle.day // every or bundle.version <= every
 
 
 class Learner(Protocol):

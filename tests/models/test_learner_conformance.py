@@ -180,8 +180,16 @@ def test_the_default_counts_the_silent_too() -> None:
     assert learner_named("river").needs_touched
 
 
-def test_refinement_is_due_every_seventh_day_and_daily_while_the_model_is_new() -> None:
-    old, new = bundle_of(version=8, parent="f"), bundle_of(version=7, parent="f")
-    assert [day for day in range(700, 715) if refinement_due(old, day)] == [700, 707, 714]
-    assert all(refinement_due(new, day) for day in range(700, 715))
-    assert all(refinement_due(old, day, every=1) for day in range(700, 715))
+def test_refinement_is_due_every_seventh_day_and_after_a_gap() -> None:
+    def due(made: int, day: int, every: int = 7) -> bool:
+        return refinement_due(bundle_of(version=8, parent="f", day=made), day, every)
+
+    assert [day for day in range(700, 722) if due(day - 1, day)] == [700, 707, 714, 721]
+    assert due(699, 701)
+    assert not due(700, 706)
+    assert all(due(day - 1, day, every=1) for day in range(700, 715))
+
+
+def test_a_new_model_is_refined_daily_until_it_is_a_week_old() -> None:
+    days = {version: refinement_due(bundle_of(version=version, parent="f", day=701), 702) for version in (1, 7, 8)}
+    assert days == {1: True, 7: True, 8: False}
