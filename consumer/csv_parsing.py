@@ -95,8 +95,12 @@ def times(texts: Sequence[str], options: CsvOptions) -> Ints:
             f"no date could be read, for example {example[:40]!r}; pass --date-format with strptime's codes, "
             "for example '%d.%m.%Y %H:%M'"
         )
-    latest = LATEST if options.latest is None else options.latest + 1
-    return np.where((read >= EARLIEST) & (read < latest), read, UNREADABLE)
+    return read
+
+
+def possible(seconds: Ints, latest: int | None) -> Flags:
+    """Return which readable times a sale can have: from 1970 up to `latest` (local seconds), or up to 2200."""
+    return (seconds >= EARLIEST) & (seconds < (LATEST if latest is None else latest + 1))
 
 
 def _unslashed(texts: Sequence[str]) -> list[str]:

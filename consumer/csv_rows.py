@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from consumer.csv_columns import CsvError, CsvOptions
-from consumer.csv_parsing import MAX_AMOUNT, MAX_PRICE, UNREADABLE, money, quantities, times
+from consumer.csv_parsing import MAX_AMOUNT, MAX_PRICE, UNREADABLE, money, possible, quantities, times
 from consumer.csv_texts import Table, Texts
 from features.identity import MAX_ID_BYTES, canonical_id
 from features.ledger import Ints
@@ -28,6 +28,7 @@ REASONS = (
     "another number of cells than the header",
     "another number of cells than the header, over several lines: is a quote left open?",
     "the date cannot be read",
+    "the date is before 1970 or in the future",
     "the quantity cannot be read",
     "the price cannot be read",
     "the price has more than 4 decimals",
@@ -39,7 +40,9 @@ REASONS = (
 )
 """Why a row is unreadable; a row with several reasons has the one furthest down."""
 
-SHAPE, OPEN_QUOTE, DATE, QUANTITY, PRICE, TOO_FINE, TOO_DEAR, TOO_MUCH, INVOICE, EVENT, CUSTOMER = range(1, 12)
+SHAPE, OPEN_QUOTE, DATE, ELSEWHEN, QUANTITY, PRICE, TOO_FINE, TOO_DEAR, TOO_MUCH, INVOICE, EVENT, CUSTOMER = range(
+    1, 13
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ def parse(table: Table, options: CsvOptions) -> Rows:
     # Later reasons overwrite earlier ones.
     wrong = (
         (DATE, time == UNREADABLE),
+        (ELSEWHEN, (time != UNREADABLE) & ~possible(time, options.latest)),
         (QUANTITY, quantity == UNREADABLE),
         (PRICE, (price == UNREADABLE) & ~too_fine),
         (TOO_FINE, too_fine),
@@ -107,7 +111,7 @@ def parse(table: Table, options: CsvOptions) -> Rows:
         if QUANTITY <= why <= TOO_MUCH:
             numbers_fit &= ~rows
     price, quantity = np.where(numbers_fit, price, 0), np.where(numbers_fit, quantity, 0)
-    time = np.where(time == UNREADABLE, 0, time)
+    time = np.where(possible(time, options.latest), time, 0)
     if invoice is None:
         invoice = _order_of_its_own(customer, time)
     cancelled = invoice.where(lambda text: text[:1] in ("C", "c"))

@@ -81,6 +81,8 @@ def test_non_product_codes_are_counted_and_go_out_when_asked(tmp_path: Path, cod
     ("cells", "reason"),
     [
         ({"InvoiceDate": "not a date"}, "the date cannot be read"),
+        ({"InvoiceDate": "1969-12-31 23:59:59"}, "the date is before 1970 or in the future"),
+        ({"InvoiceDate": "2200-01-01"}, "the date is before 1970 or in the future"),
         ({"Quantity": "many"}, "the quantity cannot be read"),
         ({"Quantity": "1.5"}, "the quantity cannot be read"),
         ({"UnitPrice": "free"}, "the price cannot be read"),
@@ -102,6 +104,14 @@ def test_an_unreadable_row_is_refused_with_its_number_and_reason(
     assert history.funnel.unreadable[0].row == 3
     assert history.funnel.count("unreadable") == 1
     assert history.row.tolist() == [2, 4]
+
+
+def test_a_row_from_the_future_does_not_move_history(tmp_path: Path) -> None:
+    latest = int(np.datetime64("2011-12-10", "s").astype(int))
+    rows = [line(InvoiceDate="2011-12-10"), line(InvoiceDate="2099-12-10")]
+    history = read(tmp_path, *rows, options=CsvOptions(latest=latest))
+    assert history.row.tolist() == [2]
+    assert only_reason(history) == "the date is before 1970 or in the future"
 
 
 @pytest.mark.parametrize(
