@@ -16,7 +16,7 @@ from consumer.partition import EVERYONE, Clock, PartitionState, SnapshotRecord, 
 from consumer.step import read_rows
 from features.store import Fence, Store
 from models.bundle import Bundle, successor
-from models.learner import Evidence, Learner
+from models.learner import Evidence, Learner, refinement_due
 from models.population import Statistics
 from models.population import decode as decode_statistics
 
@@ -55,11 +55,10 @@ class Leader:
         observer: Observer,
         *,
         clock: Clock,
-        first_day: int,
         refine_every_days: int,
     ) -> None:
         self._store, self._registry, self._learner, self._observer = store, registry, learner, observer
-        self._clock, self._first_day, self._refine_every = clock, first_day, refine_every_days
+        self._clock, self._refine_every = clock, refine_every_days
         self._waiting: tuple[int, float] | None = None
 
     def lead(self, day: int, partitions: int, now: float) -> Bundle | None:
@@ -119,8 +118,7 @@ class Leader:
         total = Statistics.zeros(bundle.k, d)
         for snapshot in snapshots.values():
             total = total + decode_statistics(snapshot.statistics)
-        since = bundle.day if bundle.created_by != "bootstrap" else self._first_day
-        refine = (day - self._first_day) // self._refine_every > (since - self._first_day) // self._refine_every
+        refine = refinement_due(bundle, day, self._refine_every)
         nobody = np.empty((0, d), np.int64)
         sample = touched = nobody
         if refine:

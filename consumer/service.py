@@ -173,7 +173,6 @@ def plan_of(settings: Settings, binding: Binding) -> Plan:
         partitions=binding.partitions,
         partition_of=local_partition_of(binding.partitions),
         erasure_key=settings.erasure_key_bytes,
-        first_day=binding.day,
         refine_every_days=settings.refine_every_days,
     )
 

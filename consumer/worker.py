@@ -89,7 +89,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the worker does with them. first_day: the day that refinements are counted from."""
+    """What the worker does with them."""
 
     topics: Topics
     rules: Rules
@@ -99,7 +99,6 @@ class Plan:
     partitions: int
     partition_of: Callable[[str], int]
     erasure_key: bytes
-    first_day: int
     refine_every_days: int = 7
 
 
@@ -137,7 +136,6 @@ class Worker:
             parts.learner,
             parts.observer,
             clock=plan.rules.clock,
-            first_day=plan.first_day,
             refine_every_days=plan.refine_every_days,
         )
         self._lanes: dict[int, Lane] = {}

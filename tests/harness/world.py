@@ -182,7 +182,6 @@ class World:
             partitions=self.partitions,
             partition_of=self.home,
             erasure_key=b"key",
-            first_day=day_number(FIRST_DAY),
         )
         made = Worker(parts, plan, now=self.clock, crash_point=point)
         self.workers.append(made)
