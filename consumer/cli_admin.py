@@ -43,9 +43,7 @@ def show(namespace: Namespace = None, as_json: Json = False) -> None:
     show_topics(settings_from(namespace=namespace), Output(as_json=as_json))
 
 
-def config_show(
-    embedded: Embedded = False, directory: Directory = DIRECTORY, as_json: Json = False
-) -> None:
+def config_show(embedded: Embedded = False, directory: Directory = DIRECTORY, as_json: Json = False) -> None:
     """Show every setting that is in force and where it comes from; secrets are masked."""
     from consumer.cli_output import Output
     from consumer.configuration import show_config

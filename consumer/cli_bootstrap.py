@@ -63,9 +63,7 @@ def load(
     chosen = history if stop is None else history.split(stop - 1)[0]
     if stop is not None and not len(chosen):
         raise Stop(ExitCode.USAGE, f"--until {until}: the history has no line before it")
-    prepared = service.bootstrap(
-        settings, kafka, client, chosen, start, k=k, progress=progress, now=time.time()
-    )
+    prepared = service.bootstrap(settings, kafka, client, chosen, start, k=k, progress=progress, now=time.time())
     ended = time.monotonic()
     seconds = {"reading": round(read - began, 2), "loading": round(ended - read, 2), "all": round(ended - began, 2)}
     return chosen, prepared, seconds
@@ -135,4 +133,6 @@ def segments_table(segments: tuple[Profile, ...], title: str | None) -> Renderab
 
 
 def _medians(segment: Profile) -> tuple[str, ...]:
-    return tuple("" if value is None else f"{value:,.0f}" for value in (segment.recency, segment.frequency, segment.monetary))
+    return tuple(
+        "" if value is None else f"{value:,.0f}" for value in (segment.recency, segment.frequency, segment.monetary)
+    )

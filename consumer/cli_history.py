@@ -30,7 +30,7 @@ def add_to(app: typer.Typer, *_groups: typer.Typer) -> None:
     app.command(epilog="Example: segmenter replay Dataset/ --from 2011-06-01")(replay)
 
 
-def bootstrap(
+def bootstrap(  # noqa: PLR0913 -- each argument is an option of the command line
     paths: Paths = None,
     mapping: Map = None,
     separator: Separator = None,
@@ -40,8 +40,12 @@ def bootstrap(
     drop_repeats: DropRepeats = False,
     drop_non_products: DropNonProducts = False,
     until: Annotated[str | None, typer.Option("--until", help="Only lines before this date or time.")] = None,
-    k: Annotated[int | None, typer.Option("--k", min=2, max=10, help="Clusters; chosen by stability if not given.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Make a new state beside the old one, then switch.")] = False,
+    k: Annotated[
+        int | None, typer.Option("--k", min=2, max=10, help="Clusters; chosen by stability if not given.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Make a new state beside the old one, then switch.")
+    ] = False,
     clock: Clock = None,
     namespace: Namespace = None,
     embedded: Embedded = False,
@@ -63,7 +67,7 @@ def bootstrap(
         run_bootstrap(place, files, Output(as_json=as_json), until=until, k=k, replace=replace)
 
 
-def replay(
+def replay(  # noqa: PLR0913 -- each argument is an option of the command line
     paths: Paths = None,
     mapping: Map = None,
     separator: Separator = None,

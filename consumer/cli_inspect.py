@@ -80,7 +80,7 @@ def model_show(
         show_model(place, Output(as_json=as_json), quality=quality)
 
 
-def verify(
+def verify(  # noqa: PLR0913 -- each argument is an option of the command line
     paths: Paths = None,
     mapping: Map = None,
     separator: Separator = None,
@@ -94,7 +94,7 @@ def verify(
     directory: Directory = DIRECTORY,
     as_json: Json = False,
 ) -> None:
-    """Recompute every customer from the history files and the input, independently, and compare; exits with 1 if it differs.
+    """Recompute every customer from files and input, by independent code, and compare; exits with 1 on differences.
 
     PATH: the files of the bootstrap. Stop the workers first, for state and output move on with them.
     """

@@ -13,7 +13,8 @@ from consumer.partition import iso
 from consumer.place import Place
 from consumer.population import Population, open_namespace, population, segment_profiles
 from consumer.profile import Profile
-from models.bundle import Bundle, content_hash
+from features.vector import COORDINATE_SCALE
+from models.bundle import Bundle, centroid_array, content_hash, scale_array
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -54,8 +55,8 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
         quality=measured,
     )
     head = (
-        f"version {report.version} ({report.hash}) of {report.day}, by {report.created_by} of the {report.learner} learner, "
-        f"over {', '.join(report.features)}; margin {report.margin}"
+        f"version {report.version} ({report.hash}) of {report.day}, {report.created_by} by the {report.learner} learner, "
+        f"of {', '.join(report.features)}; margin {report.margin}"
     )
     parts: list[RenderableType] = [head, "", segments_table(report.segments, None)]
     if measured is not None:
@@ -64,10 +65,11 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
 
 
 def measure(everybody: Population, bundle: Bundle) -> dict[str, Any]:
-    """Compare the model with batch fits of the same vectors (reports.quality, which knows nothing of models/)."""
+    """Compare the model with batch fits of the very same vectors (reports.quality, which knows nothing of models/)."""
     from reports.quality import quality
 
-    raise NotImplementedError(quality, everybody, bundle)
+    vectors = everybody.coordinates[everybody.clustered] / COORDINATE_SCALE
+    return quality(vectors, centroid_array(bundle), scale_array(bundle)).report()
 
 
 def _text(value: object) -> str:

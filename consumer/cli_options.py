@@ -11,7 +11,7 @@ import typer
 from consumer.exits import ExitCode, Stop
 from consumer.place import DEFAULT_DIRECTORY
 from consumer.settings import Settings
-from features.transaction import DAY_SECONDS, EPOCH_ORDINAL, local_seconds
+from features.transaction import EPOCH_ORDINAL, local_seconds
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Embedded = Annotated[bool, typer.Option("--embedded", help="Use the embedded pair of --directory: no Kafka, no Redis.")]
@@ -22,10 +22,16 @@ Clock = Annotated[
 ]
 Paths = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[PATH]...", help="Files or folders; default Dataset/: a real file there goes before the sample."),
+    typer.Argument(
+        metavar="[PATH]...", help="Files or folders; default Dataset/: a real file there goes before the sample."
+    ),
 ]
-Map = Annotated[str | None, typer.Option("--map", help="Columns: customer_id=Client,invoice_date=Day,...", metavar="F=H,..")]
-Separator = Annotated[str | None, typer.Option("--separator", help="What separates cells; found by itself if not given.")]
+Map = Annotated[
+    str | None, typer.Option("--map", help="Columns: customer_id=Client,invoice_date=Day,...", metavar="F=H,..")
+]
+Separator = Annotated[
+    str | None, typer.Option("--separator", help="What separates cells; found by itself if not given.")
+]
 Decimal = Annotated[str, typer.Option("--decimal", help="Decimal mark: . or ,")]
 Encoding = Annotated[str, typer.Option("--encoding", help="utf-8, cp1252, latin-1, ...")]
 DateFormat = Annotated[str | None, typer.Option("--date-format", help="As strptime's, e.g. '%d.%m.%Y %H:%M'.")]
@@ -48,7 +54,9 @@ def moment(text: str | None, option: str, settings: Settings) -> int | None:
     try:
         return local_seconds(datetime.fromisoformat(text), settings.zone)
     except ValueError:
-        raise Stop(ExitCode.USAGE, f"{option} {text}: write a date or time such as 2011-06-01 or 2011-06-01T08:30") from None
+        raise Stop(
+            ExitCode.USAGE, f"{option} {text}: write a date or time such as 2011-06-01 or 2011-06-01T08:30"
+        ) from None
 
 
 def day(text: str | None, option: str) -> int | None:

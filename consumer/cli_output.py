@@ -25,6 +25,7 @@ Tell = Callable[[str, int, int], None]
 """Told a stage's name, how much of it is done, and of how much."""
 
 LINE_EVERY_S = 10.0
+WIDE = 240
 
 
 class Output:
@@ -32,8 +33,9 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-        self.err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        # What is no terminal has no width: lines are left whole, for grep.
+        self.out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+        self.err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDE)
 
     def result(self, data: object, *shown: RenderableType) -> None:
         """Print a result: `data` as JSON where programs read, what is shown to people otherwise."""

@@ -60,7 +60,10 @@ def run_replay(place: Place, files: HistoryFiles, plan: ReplayPlan, output: Outp
     with output.progress() as progress:
         report = publish(place, files, plan, progress, stop)
     rate = report.events / max(report.seconds, 1e-9)
-    text = f"{report.events:,} events and {report.ticks} ticks published to {report.topic} in {report.seconds:.1f} s, {rate:,.0f}/s"
+    text = (
+        f"{report.events:,} events and {report.ticks} ticks published to {report.topic} "
+        f"in {report.seconds:.1f} s, {rate:,.0f}/s"
+    )
     if report.stopped:
         text += "; stopped before the end"
     elif report.closing_day:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ def add_to(app: typer.Typer, *_groups: typer.Typer) -> None:
     app.command(epilog="Example: segmenter run --metrics-port 9100")(run)
 
 
-def run(
+def run(  # noqa: PLR0913 -- each argument is an option of the command line
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and decide what waits now, write nothing, say what would be.")
     ] = False,
@@ -22,7 +22,9 @@ def run(
     namespace: Namespace = None,
     group: Annotated[str | None, typer.Option("--group", help="Another consumer group than the namespace's.")] = None,
     segments_topic: Annotated[str | None, typer.Option("--segments-topic", help="Another output topic.")] = None,
-    dead_letters_topic: Annotated[str | None, typer.Option("--dead-letters-topic", help="Another topic of refusals.")] = None,
+    dead_letters_topic: Annotated[
+        str | None, typer.Option("--dead-letters-topic", help="Another topic of refusals.")
+    ] = None,
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Serve /metrics, /livez and /readyz on this port.")
     ] = None,
@@ -46,7 +48,7 @@ def run(
     from consumer.running import run_dry, run_worker
 
     output = Output(as_json=as_json)
-    given = {
+    given: dict[str, Any] = {
         "clock": clock,
         "namespace": namespace,
         "group": group,

@@ -47,7 +47,12 @@ def create_embedded(settings: Settings, kafka_settings: KafkaSettings) -> None:
 
 def _print(reports: Sequence[TopicReport], output: Output) -> None:
     rows = [
-        (r.name, r.partitions if r.topic_id else "", r.configs.get("cleanup.policy", ""), "; ".join(r.differences) or "fit")
+        (
+            r.name,
+            r.partitions if r.topic_id else "",
+            r.configs.get("cleanup.policy", ""),
+            "; ".join(r.differences) or "fit",
+        )
         for r in reports
     ]
     output.result(reports, table(None, ["topic", "partitions>", "cleanup", "differences"], rows))

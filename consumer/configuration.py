@@ -12,8 +12,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from consumer.cli_output import Output, table
-from consumer.place import KEPT, kept_settings, read_live, settings_from
-from consumer.place import Live
+from consumer.place import KEPT, Live, kept_settings, read_live, settings_from
 from consumer.settings import PREFIX, Settings
 
 MASK = "********"
@@ -44,7 +43,12 @@ def effective(embedded: bool = False, directory: Path | None = None) -> list[Sho
     else:
         settings = settings_from()
     return [
-        Shown(PREFIX + name.upper(), _masked(getattr(settings, name)), _source(name, kept, directory), field.description or "")
+        Shown(
+            PREFIX + name.upper(),
+            _masked(getattr(settings, name)),
+            _source(name, kept, directory),
+            field.description or "",
+        )
         for name, field in Settings.model_fields.items()
     ]
 

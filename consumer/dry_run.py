@@ -1,9 +1,9 @@
 """`run --dry-run`: read and decide as a worker does, write nothing anywhere.
 
-    Store      an overlay: reads the state, keeps every write in memory and reads it back from there
-    Registry   the same for models
-    Sink       counts records instead of publishing them
-    Source     a real one in a random group that never commits an offset
+Store      an overlay: reads the state, keeps every write in memory and reads it back from there
+Registry   the same for models
+Sink       counts records instead of publishing them
+Source     a real one in a random group that never commits an offset
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class OverlayStore:
     def fences(self, partitions: Sequence[int]) -> dict[int, Fence]:
         """Return the fences as first read, then as written here: the state's own worker may go on meanwhile."""
         unread = [p for p in partitions if self._of(p).fence is None]
-        for partition, fence in (self._under.fences(unread) if unread else {}).items():
-            self._of(partition).fence = fence
+        for partition, found in (self._under.fences(unread) if unread else {}).items():
+            self._of(partition).fence = found
         return {p: fence for p in partitions if (fence := self._of(p).fence) is not None}
 
     def raise_epoch(self, partition: int, epoch: int) -> None:
@@ -249,6 +249,10 @@ class DrySource:
         """Ask the real source."""
         return self._source.bounds(partitions)
 
+    def ends(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Ask the real source."""
+        return self._source.ends(partitions)
+
     def close(self) -> None:
         """Leave the random group."""
         self._source.close()
@@ -289,12 +293,14 @@ def dry_run(
     client = service.connect_redis(settings)
     binding = read_binding(client, settings.namespace)
     if binding is None:
-        raise Stop(ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` first")
+        raise Stop(
+            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` first"
+        )
     parts, plan = service.open_parts(settings, watch, binding, client, embedded=embedded)
     dry, source, sink = dry_parts(parts)
     before = {p: decode_state(f.state) for p, f in dry.store.fences(range(plan.partitions)).items()}
     worker = Worker(dry, plan, now=now)
-    ends = {p: end for p, (_, end) in dry.source.bounds(frozenset(before)).items()}
+    ends = dry.source.ends(frozenset(before))
     try:
         _until_done(worker, watch, before, ends, stopping)
     finally:

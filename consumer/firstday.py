@@ -46,7 +46,9 @@ MISTAKES = (
         0.5,
         "most events are in another currency ({counts}): SEGMENTER_CURRENCY names the one that counts",
     ),
-    Mistake(("guests",), 0.9, "almost all events are without a customer_id ({counts}): those are counted, not segmented"),
+    Mistake(
+        ("guests",), 0.9, "almost all events are without a customer_id ({counts}): those are counted, not segmented"
+    ),
 )
 
 

@@ -1,8 +1,8 @@
 """The worker's HTTP side: /livez, /readyz, /metrics.
 
-    /livez    200 while the process serves; it asks nobody: restarting a worker mends neither Kafka nor Redis
-    /readyz   200 when Kafka and Redis answer, a state is there and nothing stands still, else 503; JSON says what
-    /metrics  Prometheus' text format
+/livez    200 while the process serves; it asks nobody: restarting a worker mends neither Kafka nor Redis
+/readyz   200 when Kafka and Redis answer, a state is there and nothing stands still, else 503; JSON says what
+/metrics  Prometheus' text format
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -33,7 +33,9 @@ class Health(msgspec.Struct, frozen=True):
     partitions: dict[int, dict[str, Any]]
 
 
-def health(telemetry: Telemetry, probes: Mapping[str, Probe], held: frozenset[int], blocked: Mapping[int, str]) -> Health:
+def health(
+    telemetry: Telemetry, probes: Mapping[str, Probe], held: frozenset[int], blocked: Mapping[int, str]
+) -> Health:
     """Ask every part and put the answer together."""
     parts = {name: probe() for name, probe in probes.items()}
     paused = telemetry.paused_for | {p: telemetry.redacted(reason) for p, reason in blocked.items()}
@@ -59,7 +61,13 @@ def health(telemetry: Telemetry, probes: Mapping[str, Probe], held: frozenset[in
 class HealthServer:
     """Serves the three addresses from a thread of its own; port 0 takes a free one."""
 
-    def __init__(self, port: int, ask: Callable[[], Health], registry: CollectorRegistry, host: str = "0.0.0.0") -> None:  # noqa: S104 -- probes and Prometheus come from other hosts
+    def __init__(
+        self,
+        port: int,
+        ask: Callable[[], Health],
+        registry: CollectorRegistry,
+        host: str = "0.0.0.0",  # noqa: S104 -- probes and Prometheus come from other hosts
+    ) -> None:
         self._server = ThreadingHTTPServer((host, port), _handler(ask, registry, time.monotonic()))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
@@ -69,7 +77,7 @@ class HealthServer:
         """The port it listens on."""
         return int(self._server.server_address[1])
 
-    def __enter__(self) -> HealthServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -84,7 +92,9 @@ def _handler(ask: Callable[[], Health], registry: CollectorRegistry, began: floa
         def do_GET(self) -> None:  # the library's name
             path = self.path.partition("?")[0]
             if path == "/livez":
-                self._answer(200, "application/json", msgspec.json.encode({"alive": round(time.monotonic() - began, 1)}))
+                self._answer(
+                    200, "application/json", msgspec.json.encode({"alive": round(time.monotonic() - began, 1)})
+                )
             elif path == "/readyz":
                 found = ask()
                 self._answer(200 if found.ready else 503, "application/json", msgspec.json.encode(found))

@@ -49,7 +49,9 @@ def show_customer(place: Place, text: str, output: Output) -> None:
     found = lookup(place, text)
     if found is None:
         customer = canonical_id(text)
-        output.error(ExitCode.DIFFERENCES, f"unknown id {customer!r}: no order of his was applied in {place.settings.namespace}")
+        output.error(
+            ExitCode.DIFFERENCES, f"unknown id {customer!r}: no order of his was applied in {place.settings.namespace}"
+        )
         raise typer.Exit(int(ExitCode.DIFFERENCES))
     segment = found.segment["name"] if found.segment else "(none yet: the first sweep gives it)"
     previous = f", before that {found.previous['name']}" if found.previous else ""
@@ -82,7 +84,9 @@ def lookup(place: Place, text: str) -> Customer | None:
     client = connect_redis(settings)
     binding = read_binding(client, settings.namespace)
     if binding is None:
-        raise Stop(ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one")
+        raise Stop(
+            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
+        )
     store = RedisStore(client, settings.namespace, binding.generation)
     customer = canonical_id(text)
     partition = local_partition_of(binding.partitions)(customer)

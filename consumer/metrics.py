@@ -96,7 +96,9 @@ def _gauges(standings: Mapping[int, Standing]) -> Iterator[Metric]:
 
 def _process(told: Telemetry | None) -> Iterator[Metric]:
     paused = GaugeMetricFamily("segmenter_paused", "1 for each partition that stands still.", labels=["partition"])
-    takeovers = CounterMetricFamily("segmenter_takeovers", "Partitions taken over, by how they were found.", labels=["verdict"])
+    takeovers = CounterMetricFamily(
+        "segmenter_takeovers", "Partitions taken over, by how they were found.", labels=["verdict"]
+    )
     troubles = CounterMetricFamily("segmenter_troubles", "Failures that were tried again, by kind.", labels=["error"])
     version = GaugeMetricFamily("segmenter_model_version", "The newest model that this worker knows.")
     published = CounterMetricFamily("segmenter_models_published", "Models that this worker made as the leader.")
@@ -114,7 +116,5 @@ def _process(told: Telemetry | None) -> Iterator[Metric]:
 
 def names() -> tuple[str, ...]:
     """Return the name of every metric, as Prometheus shows it; docs/operations.md is checked against it."""
-    found = []
-    for metric in Metrics(lambda: frozenset()).registry.collect():
-        found.append(metric.name + ("_total" if metric.type == "counter" else ""))
-    return tuple(sorted(found))
+    families = Metrics(frozenset).registry.collect()
+    return tuple(sorted(family.name + ("_total" if family.type == "counter" else "") for family in families))

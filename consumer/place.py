@@ -76,7 +76,7 @@ class Place:
         if self.kafka is None:
             raise Stop(
                 ExitCode.USAGE,
-                f"the embedded broker of {self.directory} is not running, and what it held is gone with it: start it with "
+                f"the embedded broker of {self.directory} is not running, and what it held is gone with it: start it by "
                 f"`segmenter run --embedded --directory {self.directory}`",
             )
         return self.kafka
@@ -104,16 +104,22 @@ def placed(embedded: bool, directory: Path, **given: Any) -> Iterator[Place]:
         return
     if not (directory / KEPT).exists():
         raise Stop(
-            ExitCode.USAGE, f"{directory} holds nothing embedded yet: `segmenter demo` or `segmenter run --embedded` first"
+            ExitCode.USAGE,
+            f"{directory} holds nothing embedded yet: `segmenter demo` or `segmenter run --embedded` first",
         )
     with _store(directory) as store:
         yield Place(kept_settings(directory, Live("localhost:1", store.url), **given), None, directory)
 
 
 @contextmanager
-def hosted(directory: Path, **given: Any) -> Iterator[Place]:
-    """Start both parts of the embedded pair on a directory, and end them with the context."""
+def hosted(directory: Path, *, fixed: bool = False, **given: Any) -> Iterator[Place]:
+    """Start both parts of the embedded pair on a directory, and end them with the context.
+
+    fixed: what is not given is as by default, whatever the environment says.
+    """
     directory.mkdir(parents=True, exist_ok=True)
+    if fixed:
+        (directory / KEPT).write_bytes(b"{}")
     with _store(directory) as store, EmbeddedBroker() as broker:
         live = Live(broker.bootstrap, store.url)
         settings = kept_settings(directory, live, **given)
@@ -129,10 +135,14 @@ def emptied(directory: Path) -> Path:
     """Remove what an earlier run left in a directory of ours; refuse one that holds anything else."""
     held = {path.name for path in directory.iterdir()} if directory.exists() else set()
     if held and KEPT not in held:
-        raise Stop(ExitCode.USAGE, f"{directory} is not empty and was not made by segmenter: choose another --directory")
+        raise Stop(
+            ExitCode.USAGE, f"{directory} is not empty and was not made by segmenter: choose another --directory"
+        )
     if held:
         if in_use(store_directory(directory)):
-            raise Stop(ExitCode.USAGE, f"{directory} is in use by another run: wait for its end, or choose another --directory")
+            raise Stop(
+                ExitCode.USAGE, f"{directory} is in use by another run: wait for its end, or choose another --directory"
+            )
         shutil.rmtree(directory)
     return directory
 
@@ -188,6 +198,5 @@ def _kept(settings: Settings) -> dict[str, Any]:
 
 def _sentence(error: pydantic.ValidationError) -> str:
     """Return what is wrong with the settings, without the values: one may be a secret."""
-    return "; ".join(
-        f"{PREFIX}{str(each['loc'][0]).upper()}: {each['msg']}" if each["loc"] else each["msg"] for each in error.errors()
-    )
+    said = [(each["loc"], each["msg"].removeprefix("Value error, ")) for each in error.errors()]
+    return "; ".join(f"{PREFIX}{str(where[0]).upper()}: {what}" if where else what for where, what in said)

@@ -38,7 +38,8 @@ class Namespace:
 @dataclass(frozen=True, slots=True)
 class Population:
     """n customers. labels: published segment ids, int64; revisions: int64; values: recency, frequency, monetary;
-    coordinates: int64 (n, d); clustered: bool (n,)."""
+    coordinates: int64 (n, d); clustered: bool (n,).
+    """
 
     ids: list[str]
     labels: Ints
@@ -53,7 +54,9 @@ def open_namespace(place: Place) -> Namespace:
     client = connect_redis(settings)
     binding = read_binding(client, settings.namespace)
     if binding is None:
-        raise Stop(ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one")
+        raise Stop(
+            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
+        )
     store = RedisStore(client, settings.namespace, binding.generation)
     registry = RedisRegistry(client, settings.namespace, binding.generation)
     version = registry.current()

@@ -27,7 +27,7 @@ CHUNK = 500
 """Events between two looks at room and progress."""
 ROOM_BYTES = 1 << 20
 """An embedded partition keeps about 5 MB: what is unread must stay well below (DESIGN section 6)."""
-ROOM_POLL_S = 0.02
+ROOM_POLL_S = 0.1
 STUCK_AFTER_S = 120.0
 
 Sleep = Callable[[float], None]

@@ -1,7 +1,7 @@
 """A worker in this process: signals, telemetry, health, and its end.
 
-    SIGTERM, SIGINT   finish the turn, leave the group, exit 0; what hangs is cut off after 25 s
-    a second one      exit at once: what was not published is taken over by whoever comes next
+SIGTERM, SIGINT   finish the turn, leave the group, exit 0; what hangs is cut off after 25 s
+a second one      exit at once: what was not published is taken over by whoever comes next
 """
 
 from __future__ import annotations

@@ -73,7 +73,9 @@ def status(place: Place, now: float | None = None) -> Status:
     client = connect_redis(settings)
     binding = read_binding(client, settings.namespace)
     if binding is None:
-        raise Stop(ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one")
+        raise Stop(
+            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
+        )
     store = RedisStore(client, settings.namespace, binding.generation)
     fences = store.fences(range(binding.partitions))
     states = {p: decode_state(fence.state) for p, fence in fences.items()}
@@ -91,7 +93,9 @@ def status(place: Place, now: float | None = None) -> Status:
                 day=iso(state.day),
                 epoch=max(epoch, fence.epoch),
                 sequence=sequence,
-                swept=1.0 if state.sweep.cursor is None else round(max(state.sweep.cursor, 0) / (1 << POSITION_BITS), 3),
+                swept=1.0
+                if state.sweep.cursor is None
+                else round(max(state.sweep.cursor, 0) / (1 << POSITION_BITS), 3),
                 model_version=state.sweep.version,
                 published=None if p not in committed else committed[p] == fence.last,
             )
@@ -155,7 +159,9 @@ def _notes(
         notes.append("the first sweep has not begun everywhere: nobody there has a segment yet")
     late = [row.partition for row in rows if row.published is False]
     if late:
-        notes.append(f"partitions {late}: Redis is a commit ahead of Kafka; it is in flight, or the next takeover publishes it")
+        notes.append(
+            f"partitions {late}: Redis is a commit ahead of Kafka; it is in flight, or the next takeover publishes it"
+        )
     if workers and any(row.lag for row in rows):
         notes.append("a lag that stays: the worker's log and /readyz name the partitions that are paused, and why")
     return notes

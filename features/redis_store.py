@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -61,6 +61,23 @@ def ping(url: str, username: str | None = None, password: str | None = None, *, 
     finally:
         client.close()
     return None
+
+
+class ServerFacts(NamedTuple):
+    """What a server says of itself; append_only: None where it does not say."""
+
+    name: str
+    version: str
+    append_only: bool | None
+
+
+def server_facts(client: Client) -> ServerFacts:
+    """Ask a server what it is. Raises `StoreError`."""
+    told: Mapping[str, Any] = guarded(client.info)
+    valkey = "valkey_version" in told
+    number = told.get("valkey_version" if valkey else "redis_version", "of an unknown version")
+    append_only = bool(told["aof_enabled"]) if "aof_enabled" in told else None
+    return ServerFacts("Valkey" if valkey else "Redis", str(number), append_only)
 
 
 def guarded(call: Callable[[], T]) -> T:
