@@ -1,0 +1,183 @@
+"""Gather what `verify` compares: from Kafka or a recording, from Redis, from the history's files.
+
+    fences -> day log, states, marks, models -> input, output, dead letters -> fences again: nothing moved
+
+The judge itself (reports.verify) knows nothing of ours; this is its clerk, and knows where things lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+
+from consumer.exits import ExitCode, Stop
+from consumer.partition import START, DayEntry, PartitionState, decode_state
+from consumer.ports import TopicReader
+from consumer.publication import Topics
+from consumer.settings import Settings
+from features.redis_generation import Binding, read_binding
+from features.redis_store import RedisStore, guarded
+from features.transaction import DAY_SECONDS, today_in
+from models.bundle import encode
+from models.redis_registry import RedisRegistry
+from reports import verify_input
+from reports.verify import verify
+from reports.verify_history import Reading, read_history
+
+CHUNK = 5_000
+
+
+Evidence = tuple[verify_input.Facts, verify_input.History, dict[int, bytes], list[verify_input.Partition]]
+"""What `reports.verify.verify` takes, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a namespace's parts are. committed: the group's offsets, None where the broker forgets them.
+
+    completeness: what the output topic is known to hold; None finds out (`_completeness`).
+    """
+
+    settings: Settings
+    client: redis.Redis
+    reader: TopicReader
+    committed: Mapping[int, int] | None
+    completeness: verify_input.Completeness | None = None
+
+
+def verified(where: Where, files: Sequence[Path], reading: Reading, now: float) -> verify_input.Verdict:
+    """Gather and verify. Raises `Stop` where there is no state, or where it moves."""
+    return verify(*gather(where, files, reading, now))
+
+
+def gather(where: Where, files: Sequence[Path], reading: Reading, now: float) -> Evidence:
+    """Return the evidence of a namespace at rest. files: the history's, () without one; now: POSIX seconds."""
+    settings, client = where.settings, where.client
+    binding = read_binding(client, settings.namespace)
+    if binding is None:
+        raise Stop(ExitCode.USAGE, f"namespace {settings.namespace} holds no state: there is nothing to verify yet")
+    store = RedisStore(client, settings.namespace, binding.generation)
+    before = store.fences(range(binding.partitions))
+    partitions = [_partition(where, store, decode_state(fence.state), number) for number, fence in before.items()]
+    if store.fences(range(binding.partitions)) != before:
+        raise Stop(ExitCode.USAGE, "a worker is at work, and what is compared must stand still: stop it, then verify")
+    facts = facts_of(settings, binding, now)
+    registry = RedisRegistry(client, settings.namespace, binding.generation)
+    versions = sorted({entry.version for partition in partitions for entry in partition.days})
+    models = {version: encode(bundle) for version in versions if (bundle := registry.load(version)) is not None}
+    ids_from = 0 if binding.cutoff is None else binding.cutoff // DAY_SECONDS - settings.dedupe_days
+    rows = read_history(files, reading, binding.cutoff, ids_from) if files else verify_input.History()
+    return facts, rows, models, partitions
+
+
+def facts_of(settings: Settings, binding: Binding, now: float) -> verify_input.Facts:
+    """Return the rules that a namespace ran under."""
+    rules = settings.rules
+    return verify_input.Facts(
+        partitions=binding.partitions,
+        timezone=binding.timezone,
+        currency=binding.currency,
+        clock="event" if binding.clock == "event" else "wall",
+        first_day=binding.day,
+        today=today_in(settings.zone, now),
+        cutoff=binding.cutoff,
+        has_ids=binding.has_ids,
+        horizon_days=binding.horizon_days,
+        dedupe_days=rules.dedupe_days,
+        forget_after_days=rules.forget_after_days,
+        ahead_days=rules.ahead_days,
+        ahead_events=rules.ahead_events,
+        ahead_customers=rules.ahead_customers,
+        emit=rules.emit,
+        erasure_key=settings.erasure_key_bytes,
+    )
+
+
+def _partition(where: Where, store: RedisStore, state: PartitionState, number: int) -> verify_input.Partition:
+    topics, reader, sweep = where.settings.topics, where.reader, state.sweep
+    days = [msgspec.json.decode(entry, type=DayEntry) for entry in store.day_log(number)]
+    start = days[0].applied if days else state.applied
+    earliest, end = reader.bounds(topics.input, number)
+    first = max(start, earliest)
+    output = list(_output(reader, topics, number))
+    return verify_input.Partition(
+        number=number,
+        start=start,
+        committed=state.applied if where.committed is None else where.committed.get(number, start),
+        input_from=earliest,
+        input=[
+            verify_input.InputRecord(record.offset, record.timestamp, record.key, record.value)
+            for record in reader.read(topics.input, number, first, min(state.applied, end))
+        ]
+        if first < min(state.applied, end)
+        else [],
+        output=output,
+        days=[verify_input.DayEntry(e.number, e.day, e.version, e.model_hash, e.applied) for e in days],
+        states=dict(_states(store, number)),
+        standing=verify_input.Standing(
+            state.applied, sweep.number, sweep.day, sweep.version, sweep.cursor, state.counters
+        ),
+        completeness=where.completeness or _completeness(output),
+        statistics=store.statistics(number),
+        marks=_marks(where.client, store, number),
+        dead=_dead(reader, topics, number),
+    )
+
+
+def _states(store: RedisStore, number: int) -> Iterator[tuple[str, bytes]]:
+    after, more = START, True
+    while more:
+        chunk = store.chunk(number, after, CHUNK)
+        more = len(chunk.ids) >= CHUNK
+        after = chunk.positions[-1] if chunk.positions else after
+        yield from ((name, blob) for name, blob in zip(chunk.ids, chunk.blobs, strict=True) if blob is not None)
+
+
+def _marks(client: Any, store: RedisStore, number: int) -> dict[str, bytes]:
+    found: dict[bytes, bytes] = guarded(lambda: client.hgetall(store.keys.of(number, "erased")))
+    return {hashed.decode(): mark for hashed, mark in found.items()}
+
+
+def _output(reader: TopicReader, topics: Topics, number: int) -> Iterator[verify_input.OutputRecord]:
+    first, end = reader.bounds(topics.output, number)
+    for record in reader.read(topics.output, number, first, end) if first < end else ():
+        yield verify_input.OutputRecord(record.offset, record.key, record.value, dict(record.headers))
+
+
+def _completeness(output: Sequence[verify_input.OutputRecord]) -> verify_input.Completeness:
+    """Say whether a compacted topic still has everything: then it begins at 0, and everybody with a revision 1.
+
+    The two go together, but for a first record that was never published: it counts as compacted away.
+    """
+    seen: set[bytes | None] = set()
+    for record in output:
+        if record.key not in seen and record.value is not None:
+            seen.add(record.key)
+            if msgspec.json.decode(record.value, type=_Revision).revision != 1:
+                return "compacted"
+    return "whole" if not output or output[0].offset <= 1 else "compacted"
+
+
+class _Revision(msgspec.Struct):
+    revision: int = 0
+
+
+def _dead(reader: TopicReader, topics: Topics, number: int) -> dict[int, str]:
+    """Return the reason of each refused input offset whose dead letter is still there."""
+    first, end = reader.bounds(topics.dead_letters, number)
+    found = {}
+    for record in reader.read(topics.dead_letters, number, first, end) if first < end else ():
+        headers = dict(record.headers)
+        if "offset" in headers and "reason" in headers:
+            found[int(headers["offset"])] = headers["reason"].decode()
+    return found
+
+
+def reading_of(settings: Settings, **options: Any) -> Reading:
+    """Return how the history's files are read: the command's options, under the settings' zone and currency."""
+    return Reading(zone=settings.timezone, currency=settings.currency, **options)
