@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import redis
 
 from consumer.exits import ExitCode, Stop
 from consumer.partition import START, DayEntry, PartitionState, decode_state
@@ -38,13 +37,13 @@ Evidence = tuple[verify_input.Facts, verify_input.History, dict[int, bytes], lis
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where a namespace's parts are. committed: the group's offsets, None where the broker forgets them.
+    """Where a namespace's parts are. client: of Redis; committed: the group's offsets, None where the broker forgets them.
 
     completeness: what the output topic is known to hold; None finds out (`_completeness`).
     """
 
     settings: Settings
-    client: redis.Redis
+    client: Any
     reader: TopicReader
     committed: Mapping[int, int] | None
     completeness: verify_input.Completeness | None = None
