@@ -37,7 +37,7 @@ Evidence = tuple[verify_input.Facts, verify_input.History, dict[int, bytes], lis
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where a namespace's parts are. client: of Redis; committed: the group's offsets, None where the broker forgets them.
+    """Where a namespace's parts are. client: of Redis; committed: the group's offsets, None where they are forgotten.
 
     completeness: what the output topic is known to hold; None finds out (`_completeness`).
     """
