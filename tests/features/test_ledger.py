@@ -81,6 +81,19 @@ def test_merging_leaves_its_arguments_as_they_were(a: list[Line], b: list[Line])
     assert (as_bytes(one), as_bytes(two)) == before
 
 
+@given(many, st.integers(1, 4))
+def test_folding_leaves_its_argument_as_it_was(rows: list[Line], cap: int) -> None:
+    ledger = from_lines(columns(rows))
+    before = as_bytes(ledger)
+    fold(ledger, cap)
+    assert as_bytes(ledger) == before
+
+
+def test_where_nothing_is_to_be_done_nothing_is_copied() -> None:
+    ledger = ledger_of((0, 1, 15_000, 1), (1, 1, 15_000, 1))
+    assert merge(ledger, empty()) is merge(empty(), ledger) is fold(ledger) is expire(ledger, 15_000)[0] is ledger
+
+
 @given(many, many, st.integers(14_999, 15_010))
 def test_expiry_and_merging_commute(a: list[Line], b: list[Line], first_day: int) -> None:
     one, two = from_lines(columns(a)), from_lines(columns(b))
