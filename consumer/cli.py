@@ -61,11 +61,15 @@ def main() -> None:
 
 def _load() -> None:
     """Let every group add its verbs."""
-    from consumer import cli_admin, cli_demo, cli_history, cli_inspect, cli_run
+    from consumer.cli_admin import add_to as add_admin
+    from consumer.cli_demo import add_to as add_demo
+    from consumer.cli_history import add_to as add_history
+    from consumer.cli_inspect import add_to as add_inspect
+    from consumer.cli_run import add_to as add_run
 
     if not app.registered_groups:
-        for module in (cli_demo, cli_history, cli_run, cli_inspect, cli_admin):
-            module.add_to(app, topics_app, model_app, config_app)
+        for add in (add_demo, add_history, add_run, add_inspect, add_admin):
+            add(app, topics_app, model_app, config_app)
         app.add_typer(topics_app, name="topics")
         app.add_typer(model_app, name="model")
         app.add_typer(config_app, name="config")

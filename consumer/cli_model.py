@@ -55,8 +55,8 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
         quality=measured,
     )
     head = (
-        f"version {report.version} ({report.hash}) of {report.day}, {report.created_by} by the {report.learner} learner, "
-        f"of {', '.join(report.features)}; margin {report.margin}"
+        f"version {report.version} ({report.hash}) of {report.day}, {report.created_by} by {report.learner}: "
+        f"{', '.join(report.features)}; margin {report.margin}"
     )
     parts: list[RenderableType] = [head, "", segments_table(report.segments, None)]
     if measured is not None:

@@ -12,10 +12,10 @@ What was published and what came out is recorded on the way: the embedded broker
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -27,9 +27,10 @@ from consumer.bootstrap import Prepared
 from consumer.child import Child
 from consumer.cli_output import Output
 from consumer.cli_topics import create_embedded
+from consumer.cli_verify import RECORDED
 from consumer.csv_source import History
 from consumer.demo_recorder import Recorder, Seen
-from consumer.demo_report import Demo, finish, show
+from consumer.demo_report import Demo, Stopwatch, finish, show
 from consumer.demo_view import Scene, View, step
 from consumer.exits import ExitCode, Stop
 from consumer.history_files import HistoryFiles
@@ -56,16 +57,17 @@ LOOK_EVERY_S = 0.1
 def run_demo(dataset: Path, directory: Path, report: Path, k: int, output: Output) -> None:
     """Do all six steps, write the report, and end with exit code 1 where verification found differences."""
     console = output.err if output.as_json else output.out
-    clock = _Stopwatch()
+    clock = Stopwatch()
     with hosted(emptied(directory), fixed=True, namespace=NAMESPACE, clock="event") as place:
         worker = _worker(directory)
         try:
             demo = _run(place, worker, [dataset], k, console, clock)
-            with step(console, "Stopping the worker"):
-                worker.stop(seconds=25)
+            worker.signal(signal.SIGTERM)  # it leaves while we verify: it has nothing left to do
+            result = finish(demo, clock, console)
+            worker.stop(seconds=25)
         finally:
             worker.kill()
-        result = finish(demo, clock.seconds, console)
+    result = msgspec.structs.replace(result, seconds=clock.all())
     report.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     show(result, demo, report, console)
     if output.as_json:
@@ -74,7 +76,7 @@ def run_demo(dataset: Path, directory: Path, report: Path, k: int, output: Outpu
         raise SystemExit(int(ExitCode.DIFFERENCES))
 
 
-def _run(place: Place, worker: Child, paths: list[Path], k: int, console: Console, clock: _Stopwatch) -> Demo:
+def _run(place: Place, worker: Child, paths: list[Path], k: int, console: Console, clock: Stopwatch) -> Demo:
     settings, kafka, files = place.settings, place.broker(), HistoryFiles(paths)
     for sentence in files.sentences():
         console.print(sentence, markup=False)
@@ -96,7 +98,7 @@ def _run(place: Place, worker: Child, paths: list[Path], k: int, console: Consol
         watch.until_settled(published.records, closing)
         recorder.stop()
         recording.close()
-    return Demo(place, history, past, prepared, cutoff, closing, published.total - PARTITIONS, PARTITIONS, scene)
+    return Demo(place, files, history, past, prepared, cutoff, closing, published.total - PARTITIONS, PARTITIONS, scene)
 
 
 def _bootstrapped(place: Place, files: HistoryFiles, k: int) -> tuple[History, History, History, Prepared]:
@@ -214,7 +216,7 @@ def _worker(directory: Path) -> Child:
 
 def _recorded(place: Place) -> Path:
     assert place.directory is not None, "the demo is embedded"
-    return place.directory / "recorded"
+    return place.directory / RECORDED
 
 
 def _reader(scene: Scene, topic: str) -> Seen:
@@ -227,18 +229,3 @@ def _reader(scene: Scene, topic: str) -> Seen:
                     scene.publish(decode(record.value))
 
     return seen
-
-
-class _Stopwatch:
-    """Seconds by step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.began = time.monotonic()
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - began, 2)
-        self.seconds["all"] = round(time.monotonic() - self.began, 2)

@@ -7,6 +7,8 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from rich.table import Table
 from consumer.bootstrap import Prepared
 from consumer.csv_source import History
 from consumer.demo_view import Scene, step
+from consumer.history_files import HistoryFiles
 from consumer.partition import DayEntry, iso
 from consumer.place import DEFAULT_DIRECTORY, Place
 from consumer.population import open_namespace, population, segment_profiles
@@ -29,6 +32,7 @@ class Demo:
     """What happened. cutoff, closing: days since 1970-01-01; events, ticks: published records."""
 
     place: Place
+    files: HistoryFiles
     history: History
     past: History
     prepared: Prepared
@@ -85,20 +89,35 @@ class Result(msgspec.Struct, frozen=True):
         return not self.differences and self.lines.adds_up and self.lines.read == self.events + self.lines.ticks
 
 
-def finish(demo: Demo, seconds: dict[str, float], console: Console) -> Result:
+class Stopwatch:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.began = time.monotonic()
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began, 2)
+
+    def all(self) -> dict[str, float]:
+        """Return the seconds by step, and in all."""
+        return self.seconds | {"all": round(time.monotonic() - self.began, 2)}
+
+
+def finish(demo: Demo, clock: Stopwatch, console: Console) -> Result:
     """Verify, measure and put the report together; the store still runs."""
     from consumer.cli_model import measure
-    from consumer.cli_verify import verify_recorded
+    from consumer.cli_verify import judged
 
-    began = time.monotonic()
-    with step(console, "Recomputing every customer and every record independently"):
-        verdict = verify_recorded(demo.place, demo.past)
-    verified = time.monotonic()
+    with clock("verify"), step(console, "Recomputing every customer and every record independently"):
+        verdict = judged(demo.place, demo.files).report()
     found = open_namespace(demo.place)
     everybody = population(found)
-    with step(console, "Comparing the clusters with 20 batch fits"):
+    with clock("quality"), step(console, "Comparing the clusters with 20 batch fits"):
         quality = measure(everybody, found.bundle)
-    measured = time.monotonic()
     counters: Counter[str] = Counter()
     for state in found.states.values():
         counters.update(state.counters)
@@ -125,12 +144,7 @@ def finish(demo: Demo, seconds: dict[str, float], console: Console) -> Result:
         verify=verdict,
         quality=quality,
         segments=segment_profiles(found, everybody),
-        seconds=seconds
-        | {
-            "verify": round(verified - began, 2),
-            "quality": round(measured - verified, 2),
-            "all": round(seconds["all"] + measured - began, 2),
-        },
+        seconds=clock.all(),
     )
 
 

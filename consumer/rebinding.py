@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from consumer.cli_topics import create_embedded
+from consumer.cli_verify import REBOUND
 from consumer.kafka_admin import topic_facts
 from consumer.partition import decode_state, encode_state
 from consumer.place import Place
@@ -25,6 +26,8 @@ def begin_embedded(place: Place) -> None:
     binding = read_binding(client, settings.namespace)
     if binding is None:
         return
+    assert place.directory is not None, "a pair runs on a directory"
+    (place.directory / REBOUND).touch()
     store = RedisStore(client, settings.namespace, binding.generation)
     loader = GenerationLoader(client, settings.namespace, binding.generation)
     for partition, fence in store.fences(range(binding.partitions)).items():
