@@ -67,7 +67,7 @@ def our_topics(
 def topic_facts(settings: KafkaSettings, topic: str) -> TopicFacts:
     """Return the id and partition count of one topic.
 
-    The embedded broker knows no topic ids: its cluster's id stands in, which is new with each start, as its logs are.
+    The embedded broker knows no topic ids: its cluster's stands in, which is new with each start, as its logs are.
     Raises `TransportError`, not retriable where the topic does not exist.
     """
     with admin(settings) as kafka:
@@ -145,7 +145,9 @@ class KafkaAdmin:
 
     def _cluster_id(self) -> str:
         described: dict[str, Any] = self._do("describing the cluster", self._client.describe_cluster)
-        return str(described["cluster_id"])
+        return (
+            f"{described['cluster_id']}:{described['brokers'][0]['port']}"  # the id alone may come again in a process
+        )
 
     def _create(self, missing: Sequence[TopicSpec]) -> None:
         if self._settings.embedded:

@@ -6,6 +6,7 @@ is opened or the group is joined again; so a fence is retriable, and a topic sti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -64,10 +65,13 @@ def build(make: Callable[..., _Client], **config: Any) -> _Client:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return the innermost Kafka error: the library wraps some in a plain `KafkaError(inner)`."""
+    """Return the innermost Kafka error: the library wraps some in a plain `KafkaError`, or only quotes their names."""
     for inner in error.args:
         if isinstance(inner, errors.KafkaError):
             return root_cause(inner)
+    if type(error) is errors.KafkaError:
+        quoted = [getattr(errors, name, None) for name in re.findall(r"\b[A-Z]\w+Error\b", str(error))]
+        return next((kind(str(error)) for kind in quoted if kind not in (None, errors.KafkaError)), error)
     return error
 
 
@@ -77,7 +81,8 @@ def transport_error(doing: str, error: BaseException) -> TransportError:
     fenced = isinstance(cause, _FENCED)
     passing = fenced or isinstance(cause, _CURED_BY_A_NEW_PRODUCER) or getattr(cause, "retriable", False)
     retriable = (passing or isinstance(cause, OSError)) and not isinstance(cause, _NEEDS_A_HUMAN)
-    return TransportError(f"{doing}: {_describe(cause)}", retriable=retriable, fenced=fenced)
+    unexplained = type(cause) is errors.KafkaError  # a new producer and recovery will tell
+    return TransportError(f"{doing}: {_describe(cause)}", retriable=retriable or unexplained, fenced=fenced)
 
 
 def _describe(error: BaseException) -> str:

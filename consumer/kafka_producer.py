@@ -1,4 +1,4 @@
-"""Three things that kafka-python's producer does not offer: two waits with a deadline, and an end without waiting.
+"""What kafka-python's producer does not offer: waits with a deadline, and an end without waiting.
 
 They reach into the library's inside, here and nowhere else; tests/consumer/test_kafka_python_defects.py fails when
 a new version moves what they reach for.
@@ -6,11 +6,12 @@ a new version moves what they reach for.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 
 def send_offsets(producer: Any, offsets: Mapping[Any, Any], member: Any, deadline: float) -> None:
@@ -21,6 +22,37 @@ def send_offsets(producer: Any, offsets: Mapping[Any, Any], member: Any, deadlin
 def commit(producer: Any, deadline: float) -> None:
     """Do `commit_transaction`, but raise `KafkaTimeoutError` at `deadline` (monotonic seconds)."""
     _wait(producer, _manager(producer).begin_commit(), deadline)
+
+
+def knows_topic(producer: Any, topic: str, patience_s: float) -> bool:
+    """Tell whether the brokers know a topic; one that was just created may take them a moment.
+
+    Raises `KafkaTimeoutError` when no broker answers, `TopicAuthorizationFailedError` where we may not know.
+    The library's own wait cannot tell a silent broker from a missing topic, and asks without a pause.
+    """
+    cluster, deadline = producer._metadata, time.monotonic() + patience_s  # noqa: SLF001 -- see above
+    producer._sender.add_topic(topic)  # noqa: SLF001 -- see above
+    heard = False
+    while cluster.partitions_for_topic(topic) is None:
+        if time.monotonic() > deadline:
+            if not heard:
+                raise KafkaTimeoutError("no broker answers")
+            return False
+        heard = _hear(producer, cluster, topic, deadline) or heard
+        time.sleep(0.05)
+    return True
+
+
+def _hear(producer: Any, cluster: Any, topic: str, deadline: float) -> bool:
+    """Ask for metadata once; tell whether a broker answered, be it that there is no such topic."""
+    answered = threading.Event()
+    asked = cluster.request_update()
+    asked.add_both(lambda _: answered.set())
+    producer._sender.wakeup()  # noqa: SLF001 -- see above
+    answered.wait(max(0.0, deadline - time.monotonic()))
+    if topic in cluster.unauthorized_topics:
+        raise TopicAuthorizationFailedError({topic})
+    return asked.succeeded() or isinstance(asked.exception, UnknownTopicOrPartitionError)
 
 
 def last_error(producer: Any) -> BaseException | None:

@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaProducer, TopicPartition
-from kafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
+from kafka.errors import UnknownTopicOrPartitionError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumer.kafka_errors import LIBRARY_ERRORS, build, transport_error
-from consumer.kafka_producer import commit, discard, last_error, send_offsets
+from consumer.kafka_producer import commit, discard, knows_topic, last_error, send_offsets
 from consumer.kafka_settings import KafkaSettings
 from consumer.ports import Committed, Membership, OutputRecord, TransportError
 
@@ -97,7 +97,6 @@ class KafkaSink:
         except LIBRARY_ERRORS as error:
             discard(producer)
             raise transport_error(f"opening the transactions of {self._transactional_id}", error) from error
-        producer.config["max_block_ms"] = int(UNKNOWN_TOPIC_S * 1000)
         self._producer = producer
 
     def publish(
@@ -173,10 +172,8 @@ class KafkaSink:
 
 def _check_topics(producer: Any, topics: set[str]) -> None:
     for each in topics:
-        try:
-            producer.partitions_for(each)
-        except KafkaTimeoutError as error:
-            raise UnknownTopicOrPartitionError(f"topic {each} does not exist") from error
+        if not knows_topic(producer, each, UNKNOWN_TOPIC_S):
+            raise UnknownTopicOrPartitionError(f"topic {each} does not exist")
 
 
 def _send(producer: Any, record: OutputRecord) -> Any:

@@ -21,8 +21,7 @@ from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from kafka.structs import MemberState
+from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 from consumer.kafka_errors import LIBRARY_ERRORS, build, transport_error
 from consumer.kafka_settings import KafkaSettings
@@ -140,9 +139,14 @@ class KafkaSource:
         self._await_metadata()
 
     def _await_metadata(self) -> None:
-        # A leader that joins before it knows the topic assigns nothing, and joins a second time once it does.
+        # A leader that joins before it knows the topic assigns nothing, and joins again once it does: a second lost,
+        # and on the embedded broker a whole session timeout.
+        deadline = time.monotonic() + self._tuning.call_timeout_s
         try:
-            self._consumer.partitions_for_topic(self._topic)
+            while not self._consumer.partitions_for_topic(self._topic):
+                if time.monotonic() > deadline:
+                    raise UnknownTopicOrPartitionError(f"topic {self._topic} does not exist")
+                time.sleep(0.05)
         except LIBRARY_ERRORS as error:
             self.close()
             raise transport_error(f"looking for topic {self._topic}", error) from error
@@ -170,16 +174,25 @@ class KafkaSource:
         }
 
     def _fetch(self, timeout_s: float) -> Mapping[Any, Sequence[Any]]:
-        # A poll that times out leaves its JoinGroup in flight. Nothing can be read meanwhile, and what is published
-        # then is refused once the others have joined too: so it is waited for, within reason.
-        patience = time.monotonic() + timeout_s + self._tuning.rebalance_wait_s
-        while True:
-            _unblock_resumed(self._consumer)
-            _unblock_joined(self._consumer)
-            fetched: Mapping[Any, Sequence[Any]] = self._consumer.poll(timeout_ms=max(1, int(timeout_s * 1000)))
-            joining = self._consumer.group_metadata().state == MemberState.REBALANCING
-            if fetched or not joining or time.monotonic() > patience:
-                return fetched
+        _unblock_resumed(self._consumer)
+        self._join()
+        fetched: Mapping[Any, Sequence[Any]] = self._consumer.poll(timeout_ms=max(1, int(timeout_s * 1000)))
+        self._join()
+        return fetched
+
+    def _join(self) -> None:
+        """Take part in a rebalance to its end, within `rebalance_wait_s`.
+
+        A poll of kafka-python that ends while its JoinGroup is in flight drops the answer that comes between two
+        polls, and joins once more: another rebalance for all, on the embedded broker a session timeout. A leader that
+        joined because the topic changed does not even join again: no partitions, no heartbeats, for ever. And nothing
+        that is published meanwhile would be accepted, once the others have joined.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001 -- guarded by tests/consumer/test_kafka_python_defects.py
+        if coordinator.rebalance_in_progress():
+            coordinator.request_rejoin()  # takes up the JoinGroup in flight
+        if coordinator.need_rejoin():
+            coordinator.poll(timeout_ms=int(self._tuning.rebalance_wait_s * 1000))
 
     def membership(self) -> Membership:
         """Return the snapshot taken by the last `poll`."""
@@ -287,17 +300,6 @@ def _unblock_resumed(consumer: Any) -> None:
     fetcher = consumer._fetcher  # noqa: SLF001 -- see above; guarded by tests/consumer/test_kafka_python_defects.py
     if not fetcher._next_partition_records:  # noqa: SLF001
         fetcher._next_partition_records = None  # noqa: SLF001
-
-
-def _unblock_joined(consumer: Any) -> None:
-    """Let a member take up the assignment that arrived between two of its polls.
-
-    A leader that joins anew because the topic changed counts the change as seen while its JoinGroup is in flight. When
-    the poll ends before the answer comes, kafka-python 3.0.12 sees no reason to go on: no partitions, no heartbeats.
-    """
-    coordinator = consumer._coordinator  # noqa: SLF001 -- see above; guarded by test_kafka_python_defects.py
-    if coordinator.rebalance_in_progress() and not coordinator.need_rejoin():
-        coordinator.request_rejoin()
 
 
 def out_of_range(topic: str, partition: int, wanted: int, bounds: tuple[int, int]) -> TransportError:
