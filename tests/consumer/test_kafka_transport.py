@@ -11,10 +11,22 @@ from contextlib import ExitStack
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
+from consumer.embedded import EmbeddedBroker
 from consumer.kafka_admin import TopicSpec, admin
 from consumer.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource, SourceTuning
-from consumer.ports import Sink, Source, TopicReader
-from tests.consumer.transport_contract import PATIENCE_S, Transport, TransportContract
+from consumer.ports import Committed, Sink, Source, TopicReader
+from tests.consumer.transport_contract import (
+    PATIENCE_S,
+    Transport,
+    TransportContract,
+    collect,
+    everything,
+    flow,
+    joined,
+    opened,
+    out,
+    values,
+)
 
 
 class KafkaTransport:
@@ -99,3 +111,19 @@ def transport(real: KafkaTransport) -> Transport:
 
 class TestKafkaPython(TransportContract):
     pass
+
+
+def test_embedded_broker_carries_events_in_and_transactions_out() -> None:
+    with EmbeddedBroker() as broker:
+        transport = KafkaTransport(KafkaSettings(broker.bootstrap, embedded=True))
+        topic, output = transport.topic(), transport.topic()
+        source, sink = joined(transport, topic), opened(transport, topic)
+        flow(source)
+        for turn in range(3):  # from the second transaction on its checksums are wrong
+            transport.write(topic, 1, [(b"k", b"event %d" % turn)])
+            assert values(collect(source, 1)[1]) == [b"event %d" % turn]
+            records = [out(output, b"move %d" % turn), out(output, None)]
+            sink.publish(records, {1: Committed(turn + 1, f"1:{turn}")}, source.membership())
+        assert everything(transport.reader(), output) == [b"move 0", None, b"move 1", None, b"move 2", None]
+        assert source.committed(frozenset({1}), 10.0) == {1: None}, "it no longer forgets: PROTOCOL B3 has a case less"
+        transport.close()
