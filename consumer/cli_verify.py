@@ -22,7 +22,7 @@ from consumer.recording import RecordedReader
 from consumer.service import connect_redis
 from consumer.verify_source import Where, reading_of, verified
 from features.redis_generation import read_binding
-from reports.verify_input import Verdict
+from reports.verify_input import Completeness, Verdict
 
 RECORDED = "recorded"
 """Where a demo keeps what went through its broker, under its directory."""
@@ -72,7 +72,7 @@ def judged(place: Place, files: HistoryFiles) -> Verdict:
             "what it was made from is gone, so it cannot be verified; `segmenter demo` makes another",
         )
     reader, committed = _read_from(place, binding.partitions)
-    whole = "whole" if isinstance(reader, RecordedReader) else None
+    whole: Completeness | None = "whole" if isinstance(reader, RecordedReader) else None
     try:
         return verified(Where(settings, client, reader, committed, whole), paths, reading, time.time())
     finally:

@@ -24,7 +24,7 @@ from consumer.partition import PartitionState, decode_state, iso
 from consumer.ports import Committed, InputRecord, Membership, OutputRecord, Rebalance, Source
 from consumer.settings import Settings
 from consumer.step import Decision
-from consumer.worker import Parts, Worker
+from consumer.worker import Parts, Plan, Worker
 from features.redis_generation import read_binding
 from features.store import Chunk, Commit, Fence, Store
 from models.bundle import Bundle
@@ -288,21 +288,25 @@ def dry_run(
     now: Callable[[], float] = time.time,
 ) -> Outcome:
     """Apply what waits now to an overlay and return what came of it."""
-    watch = _Watch()
     settings = settings.model_copy(update={"group": f"{settings.group_id}-dry-{uuid.uuid4().hex}", "instance": None})
     client = service.connect_redis(settings)
     binding = read_binding(client, settings.namespace)
     if binding is None:
-        raise Stop(
-            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` first"
-        )
-    parts, plan = service.open_parts(settings, watch, binding, client, embedded=embedded)
-    dry, source, sink = dry_parts(parts)
+        raise Stop(ExitCode.USAGE, f"namespace {settings.namespace} holds no state yet: `segmenter bootstrap` first")
+    parts, plan = service.open_parts(settings, Silence(), binding, client, embedded=embedded)
+    return rehearse(parts, plan, stopping=stopping, now=now)
+
+
+def rehearse(
+    parts: Parts, plan: Plan, *, stopping: Callable[[], bool] = lambda: False, now: Callable[[], float] = time.time
+) -> Outcome:
+    """Let a worker work on parts that write nothing, until nothing waits."""
+    watch = _Watch()
+    dry, source, sink = dry_parts(replace(parts, observer=watch))
     before = {p: decode_state(f.state) for p, f in dry.store.fences(range(plan.partitions)).items()}
     worker = Worker(dry, plan, now=now)
-    ends = dry.source.ends(frozenset(before))
     try:
-        _until_done(worker, watch, before, ends, stopping)
+        _until_done(worker, watch, before, dry.source.ends(frozenset(before)), stopping)
     finally:
         worker.close()
     counters: Counter[str] = Counter()

@@ -1,0 +1,53 @@
+"""A small shop's export in UCI's schema, the same each time: 80 customers, ten weeks of 2011, some of what is dirty."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import random
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+HEADER = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
+FIRST = datetime(2011, 4, 1, 9)  # noqa: DTZ001 -- the export's own wall clock
+DAYS = 71
+"""Up to 2011-06-10."""
+KNOWN = "12748"
+"""A customer who buys often, to the end."""
+
+
+def small_rows(customers: int = 80, seed: int = 7) -> Iterator[tuple[str, ...]]:
+    """Yield the rows in the order of their time."""
+    dice = random.Random(seed)
+    habits = {str(12700 + i): dice.choice((0.02, 0.05, 0.1, 0.3)) for i in range(customers)} | {KNOWN: 0.5}
+    fading = {customer for customer in habits if dice.random() < 0.3 and customer != KNOWN}
+    invoice = 540_000
+    for day in range(DAYS):
+        for customer, habit in habits.items():
+            if dice.random() >= habit * (0.1 if customer in fading and day > 20 else 1.0):
+                continue
+            invoice += 1
+            moment = (FIRST + timedelta(days=day, minutes=dice.randrange(480))).strftime("%Y-%m-%d %H:%M:%S")
+            returned = dice.random() < 0.06
+            number = f"C{invoice}" if returned else str(invoice)
+            for _ in range(dice.randint(1, 3)):
+                quantity = dice.randint(1, 12) * (-1 if returned else 1)
+                price = dice.choice(("0.85", "2.55", "3.39", "12.75"))
+                code = dice.choice(("85123A", "71053", "22423", "POST"))
+                yield (number, code, "THING", str(quantity), moment, price, customer, "United Kingdom")
+            if dice.random() < 0.1:
+                yield (str(invoice + 100_000), "22423", "THING", "1", moment, "0.85", "", "United Kingdom")
+    yield ("599999", "22423", "DAMAGED", "-4", "2011-06-10 17:00:00", "0", "", "United Kingdom")
+
+
+def small_export(folder: Path, name: str = "shop.csv.gz", customers: int = 80) -> Path:
+    """Write the rows to a file in a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    packed = name.endswith(".gz")
+    with gzip.open(path, "wt", newline="") if packed else path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(HEADER)
+        rows.writerows(small_rows(customers))
+    return path
