@@ -18,17 +18,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from consumer.kafka_writer import EventWriter
+from kafka import KafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
 from consumer.csv_columns import CsvOptions
 from consumer.csv_source import read_history
 from consumer.kafka_admin import admin, our_topics
 from consumer.kafka_python_transport import KafkaReader
+from consumer.kafka_writer import EventWriter
 from consumer.partition import PartitionState, decode_state
 from consumer.ports import InputRecord
 from consumer.service import begin_bootstrap, bootstrap, connect_redis
 from consumer.settings import Settings
+from consumer.verify_source import Where, reading_of, verified
 from features.redis_generation import read_binding
 from features.redis_store import RedisStore
 
@@ -152,7 +154,14 @@ class Live:
                 return False
             if known is None or known.metadata != fence.last:
                 return False
-        return len(days) == 1
+        return len(days) == 1 and not self.hanging()
+
+    def hanging(self) -> bool:
+        """Say whether a dead worker's transaction still hides the end of an output partition from committed readers."""
+        topic = self.settings.segments_topic
+        with KafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap) as everything:
+            ends = everything.end_offsets([TopicPartition(topic, p) for p in range(self.partitions)])
+        return any(self.reader.bounds(topic, each.partition)[1] < end for each, end in ends.items())
 
     def ends(self) -> int:
         """Return how many records the input holds."""
@@ -160,14 +169,15 @@ class Live:
         return sum(self.reader.bounds(topic, p)[1] for p in range(self.partitions))
 
     def verify(self) -> None:
-        """Check revisions here; the rest by the verifier."""
-        seen: dict[bytes, list[int]] = {}
-        for record in self.output():
-            assert record.key is not None
-            assert record.value is not None
-            seen.setdefault(record.key, []).append(json.loads(record.value)["revision"])
-        for key, numbers in seen.items():
-            assert numbers == list(range(1, len(numbers) + 1)), key
+        """Recompute everything from the history file and the topics, as `segmenter verify` does: nothing differs."""
+        with admin(self.kafka) as asked:
+            committed = asked.group_offsets(self.settings.group_id, self.settings.transactions_topic)
+        offsets = {partition: at.offset for partition, at in committed.items()}
+        where = Where(self.settings, self.client, self.reader, offsets, "whole")
+        verdict = verified(where, [self.history_file], reading_of(self.settings), time.time())
+        assert verdict.ok, verdict.differences
+        assert verdict.customers > 0
+        assert verdict.events == self.ends()
 
     def settle(self, seconds: float = 120.0) -> None:
         wait_until(self.settled, "everything applied, swept and published", seconds)
