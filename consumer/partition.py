@@ -52,6 +52,18 @@ class Ahead(msgspec.Struct, frozen=True):
     customers: tuple[int, ...] = ()
 
 
+class Rewind(msgspec.Struct, frozen=True):
+    """A recovery that went back: from `epoch` on all was done again behind `applied`, under a sweep up to a cursor.
+
+    Records of older epochs that stand behind it were superseded; `verify` has to know which (PROTOCOL B4).
+    """
+
+    epoch: int
+    applied: int
+    sweep: int
+    cursor: int | None
+
+
 class PartitionState(msgspec.Struct, frozen=True):
     """Everything but the customers. watermark: greatest accepted event time, local seconds."""
 
@@ -61,6 +73,7 @@ class PartitionState(msgspec.Struct, frozen=True):
     ahead: Ahead = Ahead()
     erased: int = 0
     counters: dict[str, int] = {}
+    rewinds: tuple[Rewind, ...] = ()
 
     @property
     def day(self) -> int:

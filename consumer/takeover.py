@@ -16,7 +16,7 @@ from consumer.exits import ExitCode, Stop
 from consumer.lane import Lane
 from consumer.leader import Registry
 from consumer.messages import Outbox, decode_outbox, encode_outbox
-from consumer.partition import PartitionState, decode_state, encode_state
+from consumer.partition import PartitionState, Rewind, decode_state, encode_state
 from consumer.ports import Committed, InputRecord, Membership, RetentionGap, Sink, Source, TopicReader
 from consumer.publication import Topics, output_records
 from consumer.recovery import Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
@@ -142,7 +142,11 @@ class Takeover:
         known = found.known or (0, 0)
         here = parse_commit_id(found.fence.last) or (0, 0)
         commit_id = f"{epoch}:{max(known[1], here[1]) + 1}"
-        state = msgspec.structs.replace(found.state, erased=found.state.erased + len(marks))
+        sweep = found.state.sweep
+        rewind = Rewind(epoch, found.state.applied, sweep.number, sweep.cursor)
+        state = msgspec.structs.replace(
+            found.state, erased=found.state.erased + len(marks), rewinds=(*found.state.rewinds, rewind)
+        )
         commit = Commit(
             epoch=epoch,
             parent=found.fence.last,
@@ -150,7 +154,7 @@ class Takeover:
             id=commit_id,
             state=encode_state(state),
             outbox=encode_outbox(Outbox()),
-            sweep=found.state.sweep.number,
+            sweep=sweep.number,
             states=states,
             marks=marks,
         )

@@ -119,7 +119,13 @@ def _partition(where: Where, store: RedisStore, state: PartitionState, number: i
         days=[verify_input.DayEntry(e.number, e.day, e.version, e.model_hash, e.applied) for e in days],
         states=dict(_states(store, number)),
         standing=verify_input.Standing(
-            state.applied, sweep.number, sweep.day, sweep.version, sweep.cursor, state.counters
+            state.applied,
+            sweep.number,
+            sweep.day,
+            sweep.version,
+            sweep.cursor,
+            state.counters,
+            [verify_input.Rewind(r.epoch, r.applied, r.sweep, r.cursor) for r in state.rewinds],
         ),
         completeness=where.completeness or _completeness(output),
         statistics=store.statistics(number),

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Final
 
-from reports.verify_customer import Customer, Past, Places
+from reports.verify_customer import Customer, Past
 from reports.verify_events import DAY, Erase, Line, hash64
-from reports.verify_input import Bucket, DayEntry, Difference, Facts, History, Partition, Verdict, VerifiedFrom
+from reports.verify_input import Bucket, DayEntry, Difference, Facts, History, Partition, Rewind, Verdict, VerifiedFrom
 from reports.verify_life import Life, Turn, iso
-from reports.verify_published import Chain, Published, follow, mark_superseded, parse
+from reports.verify_published import Chain, Following, Places, Published, follow, parse
 from reports.verify_scoring import Model, read_model
 from reports.verify_states import Sums
 from reports.verify_stored import compare_counters, compare_customer, compare_marks, compare_statistics, mark_of
@@ -51,6 +51,16 @@ def verify(facts: Facts, history: History, models: Mapping[int, bytes], partitio
     )
 
 
+def _effective(rewinds: Sequence[Rewind]) -> list[Rewind]:
+    """Return the recoveries that no later one went back behind, by where they went back to."""
+    found: list[Rewind] = []
+    for rewind in sorted(rewinds, key=lambda rewind: -rewind.epoch):
+        place = (rewind.applied, rewind.sweep, inf if rewind.cursor is None else rewind.cursor)
+        if not found or place < (found[-1].applied, found[-1].sweep, found[-1].cursor or inf):
+            found.append(rewind)
+    return found
+
+
 def _lives(facts: Facts, history: History) -> dict[int, dict[str, list[tuple[int, int, int, int, int]]]]:
     """Return, by partition and customer, rows of (order, time, amount, units, event)."""
     home, rows = home_of(facts), defaultdict[str, list[tuple[int, int, int, int, int]]](list)
@@ -77,6 +87,7 @@ class _Part:
         self.differences: list[Difference] = []
         self.counters: Counter[str] = Counter()
         self.customers = self.folded = self.replayed = self.unseen = self.unread = 0
+        self.rewinds = _effective(partition.standing.rewinds)
         self.whole = partition.input_from <= partition.start
         """Whether every record since the history is there; otherwise nothing can be recomputed."""
 
@@ -87,7 +98,7 @@ class _Part:
         """Recompute all and note what differs."""
         partition = self.partition
         turns = self._turns()
-        published = self._published(turns)
+        published = self._published()
         stream = Reading(self.facts, partition, turns, lambda *what: self._differ("state", *what)).run()
         self.counters.update(stream.counters)
         names = published.keys() | stream.items.keys() | self.rows.keys() | partition.states.keys()
@@ -108,7 +119,7 @@ class _Part:
             if sums is not None and model is not None and life is not None and customer.turned:
                 life.count_into(sums, model, last.day)
             if any(isinstance(item, Erase) for item in stream.items.get(name, ())):
-                known = partition.completeness == "whole"
+                known = partition.completeness == "whole" and not self.rewinds
                 erased[name] = (customer.erased_at, chain.mark if known else None)
             self.folded += life is not None and life.folded
         self._compare_partition(stream.refused, sums, erased)
@@ -176,7 +187,7 @@ class _Part:
         if stands != (turns[-1].number, turns[-1].day):
             yield ("stored sweep and day", (turns[-1].number, iso(turns[-1].day)), (standing.sweep, iso(standing.day)))
 
-    def _published(self, turns: Sequence[Turn]) -> dict[str, list[Published]]:
+    def _published(self) -> dict[str, list[Published]]:
         """Return the output by customer, in the log's order."""
         records: list[Published] = []
         newest = (0, 0)
@@ -189,7 +200,6 @@ class _Part:
                 self._differ("output", record.customer, "commit", f"at least {newest}", (record.epoch, record.sequence))
             newest = max(newest, (record.epoch, record.sequence))
             records.append(record)
-        mark_superseded(records, {turn.number: turn.applied for turn in turns})
         found = defaultdict[str, list[Published]](list)
         for record in records:
             found[record.customer].append(record)
@@ -202,17 +212,18 @@ class _Part:
     ) -> tuple[Customer, Chain]:
         past = self._past(name, items)
         chain = self._follow(name, records, past.erased_revision)
-        places = Places.of(records, turns)
-        position = hash64(name) >> 16
+        position, rewinds = hash64(name) >> 16, self.rewinds
+        places = Places.of(records, rewinds, position, [item.offset for item in items if isinstance(item, Line)])
         customer = Customer(self.facts, past, places, position, lambda *what: self._differ("output", name, *what))
-        self.replayed += bool(places.ahead)
+        self.replayed += bool(places.superseded)
         self.unread += not records and self.partition.completeness == "tail"
-        customer.run(turns, items, self.partition.completeness)
+        customer.run(turns, items, rewinds, self.partition.completeness)
         return customer, chain
 
     def _follow(self, name: str, records: Sequence[Published], marked: int) -> Chain:
         """Check what readers rely on: revisions, previous segments and entry days."""
-        chain, wrong = follow(records, self.partition.completeness, marked, self.facts.emit)
+        how = Following(self.partition.completeness, self.facts.emit, [rewind.epoch for rewind in self.rewinds])
+        chain, wrong = follow(records, marked, how)
         self.unseen += chain.unseen
         for kind, expected, found in wrong:
             self._differ("revision" if kind == "revision" else "output", name, kind, expected, found)

@@ -83,8 +83,20 @@ class DayEntry(NamedTuple):
     applied: int
 
 
+class Rewind(NamedTuple):
+    """A recovery that went back (PROTOCOL B4): from `epoch` on, all was done again behind `applied`.
+
+    sweep: the one that was running or had ended there; cursor: up to which position, None: ended.
+    """
+
+    epoch: int
+    applied: int
+    sweep: int
+    cursor: int | None
+
+
 class Standing(NamedTuple):
-    """Where the stored partition state stands: its sweep (cursor None: ended) and its counters."""
+    """Where the stored partition state stands: its sweep (cursor None: ended), counters, and recoveries."""
 
     applied: int
     sweep: int
@@ -92,6 +104,7 @@ class Standing(NamedTuple):
     version: int
     cursor: int | None
     counters: Mapping[str, int]
+    rewinds: Sequence[Rewind] = ()
 
 
 Completeness = Literal["whole", "compacted", "tail"]

@@ -3,19 +3,18 @@
     log order      revisions 1, 2, 3 ..., `previous` = the segment before, `entered_on`    -> Chain
     by position    the sweep or the input offset that a record stands for                  -> verify_customer
 
-A recovery may publish a stretch again (PROTOCOL B4): records of an older epoch at or after the place
-where a newer epoch began again are superseded: their revisions count, the newer ones' contents do.
+A recovery that went back publishes a stretch again (PROTOCOL B4): records of older epochs behind the place
+to which it went back are superseded: their revisions count, the newer ones' contents do.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, field
 from typing import Any
 
-from reports.verify_input import Completeness, OutputRecord
+from reports.verify_input import Completeness, OutputRecord, Rewind
 
 
 @dataclass(slots=True)
@@ -31,7 +30,6 @@ class Published:
     day: str | None
     model: int | None
     value: dict[str, Any] | None
-    superseded: bool = False
 
     @property
     def segment(self) -> int:
@@ -68,31 +66,56 @@ def _number(headers: Mapping[str, bytes], name: str) -> int | None:
     return int(headers[name]) if name in headers else None
 
 
-def mark_superseded(records: Sequence[Published], first_offsets: Mapping[int, int]) -> None:
-    """Mark what newer epochs published again; first_offsets: sweep number -> the input offset that it began before.
+@dataclass(slots=True)
+class Places:
+    """A customer's records that stand, by where; and by each recovery that went back, the last one before it."""
 
-    Seen from the end of the log: `least_at` and `least_sweep` are where newer epochs are known to have been.
-    """
-    newest: int | None = None
-    least_at, least_sweep = inf, inf
-    here_at, here_sweep = inf, inf
-    for record in reversed(records):
-        if newest is None or record.epoch < newest:
-            least_at, least_sweep = min(least_at, here_at), min(least_sweep, here_sweep)
-            here_at, here_sweep, newest = inf, inf, record.epoch
-        began = first_offsets.get(record.sweep or 0, inf)
-        if record.at is not None:
-            record.superseded = least_at <= record.at or _after(first_offsets, least_sweep, record.at)
-            here_at = min(here_at, record.at)
-        elif record.sweep is not None:
-            record.superseded = least_sweep < record.sweep or least_at < began
-            here_sweep = min(here_sweep, record.sweep)
+    turns: dict[int, list[Published]] = field(default_factory=dict)
+    offsets: dict[int, list[Published]] = field(default_factory=dict)
+    superseded: list[Published] = field(default_factory=list)
+    last_before: dict[int, Published] = field(default_factory=dict)
+    """Epoch of a recovery -> the customer's last record of older epochs, in the log's order."""
+
+    @classmethod
+    def of(cls, records: Sequence[Published], rewinds: Sequence[Rewind], position: int, own: Sequence[int]) -> Places:
+        """Sort a customer's records; position: his place in a sweep; own: offsets of his lines."""
+        places = cls()
+        for record in records:
+            for rewind in rewinds:
+                if record.epoch < rewind.epoch:
+                    places.last_before[rewind.epoch] = record
+            if any(_is_behind(record, rewind, position, own) for rewind in rewinds):
+                places.superseded.append(record)
+            elif record.sweep is not None:
+                places.turns.setdefault(record.sweep, []).append(record)
+            elif record.at is not None:
+                places.offsets.setdefault(record.at, []).append(record)
+        return places
+
+    def take(self, places: dict[int, list[Published]], key: int, *, tombstone: bool) -> Published | None:
+        """Return and forget the first record at a place that is a tombstone, or is none."""
+        found = places.get(key, [])
+        record = next((record for record in found if (record.value is None) == tombstone), None)
+        if record is not None:
+            found.remove(record)
+        return record
+
+    def left(self) -> list[Published]:
+        """Return what was never taken: nothing happened at its place."""
+        return [record for found in (*self.turns.values(), *self.offsets.values()) for record in found]
 
 
-def _after(first_offsets: Mapping[int, int], least_sweep: float, at: int) -> bool:
-    """Whether a later sweep than `least_sweep` had begun at an input offset: then that one was done again."""
-    following = first_offsets.get(int(least_sweep) + 1) if least_sweep != inf else None
-    return following is not None and at >= following
+def _is_behind(record: Published, rewind: Rewind, position: int, own: Sequence[int]) -> bool:
+    """Say whether a recovery went back to before a record."""
+    if record.epoch >= rewind.epoch:
+        return False
+    if record.at is not None:
+        return record.at >= rewind.applied
+    assert record.sweep is not None
+    if record.sweep != rewind.sweep or rewind.cursor is None:
+        return record.sweep > rewind.sweep
+    # The sweep was under way: it had reached him, or an event of his own had turned his day before the recovery.
+    return position > rewind.cursor and not any(at < rewind.applied for at in own)
 
 
 @dataclass(slots=True)
@@ -101,7 +124,8 @@ class Chain:
 
     revision: the last one (None: not known); segment, previous: the last two segments of the present life;
     entered: when the last began; mark: the revision at his last erasure; unseen: the first revisions are gone;
-    reopened: the revision of a life whose end was superseded, so that it may go on.
+    highest: the greatest revision; back: a recovery went back since the last record; goes_on: the next record goes
+    on from one that is not the last.
     """
 
     revision: int | None
@@ -110,25 +134,53 @@ class Chain:
     entered: str | None = None
     mark: int = 0
     unseen: bool = False
-    reopened: int = 0
+    highest: int = 0
+    back: bool = False
+    goes_on: bool = False
 
 
-def follow(
-    records: Sequence[Published], completeness: Completeness, marked: int, emit: str
-) -> tuple[Chain, list[tuple[str, Any, Any]]]:
+@dataclass(frozen=True, slots=True)
+class Following:
+    """How a chain is read. rewinds: the epochs of recoveries that went back."""
+
+    completeness: Completeness
+    emit: str
+    rewinds: Sequence[int] = ()
+
+
+def follow(records: Sequence[Published], marked: int, how: Following) -> tuple[Chain, list[tuple[str, Any, Any]]]:
     """Walk one customer's records; return where they end, and (kind, expected, found) of what breaks the rules.
 
     marked: the revision on the mark of an erasure before all of this, 0 without one.
     """
-    chain = Chain(revision=marked if completeness == "whole" else None, mark=marked)
+    chain = Chain(revision=marked if how.completeness == "whole" else None, mark=marked)
     wrong: list[tuple[str, Any, Any]] = []
+    epoch = 0
     for record in records:
+        chain.back |= any(epoch < rewind <= record.epoch for rewind in how.rewinds)
+        epoch = record.epoch
         if record.value is None:
-            chain.reopened = (chain.revision or 0) if record.superseded else 0
             _end_life(chain, erased=record.at is not None)
             continue
-        wrong += _link(chain, record.value, record.segment, whole=completeness == "whole", emit=emit)
+        if chain.back:
+            _go_on(chain, record.value)
+        wrong += _link(chain, record.value, record.segment, how)
     return chain, wrong
+
+
+def _go_on(chain: Chain, value: dict[str, Any]) -> None:
+    """Let the first record after a recovery go on from where the recovery found the customer.
+
+    His life may have been lost as a whole (it begins anew, the revision goes on), or only its end (it goes on
+    as if it had not ended, from an earlier revision).
+    """
+    chain.back = False
+    if chain.revision is None:
+        return
+    if chain.segment == 0 and 1 <= value["revision"] <= chain.highest + 1:
+        chain.revision, chain.goes_on = None, True
+    elif not value.get("previous"):
+        chain.segment, chain.previous, chain.entered = 0, 0, None
 
 
 def _end_life(chain: Chain, *, erased: bool) -> None:
@@ -139,16 +191,12 @@ def _end_life(chain: Chain, *, erased: bool) -> None:
     chain.segment, chain.previous, chain.entered = 0, 0, None
 
 
-def _link(chain: Chain, value: dict[str, Any], segment: int, *, whole: bool, emit: str) -> list[tuple[str, Any, Any]]:
+def _link(chain: Chain, value: dict[str, Any], segment: int, how: Following) -> list[tuple[str, Any, Any]]:
     """Check one record against the one before it, and step on."""
     wrong: list[tuple[str, Any, Any]] = []
     revision, previous = value["revision"], (value.get("previous") or {}).get("id", 0)
     known = chain.revision is not None
-    if chain.reopened and revision <= chain.reopened + 1:
-        # The end of this life was published, then lost from the store: the life is replayed from before it.
-        chain.revision, known = None, False
-    chain.reopened = 0
-    if not whole and previous == 0 and known and revision in (1, (chain.revision or 0) + 1):
+    if how.completeness != "whole" and previous == 0 and known and revision in (1, (chain.revision or 0) + 1):
         # Compaction took the tombstone between two lives.
         chain.revision, chain.segment, chain.previous, chain.entered = revision - 1, 0, 0, None
     # With a mark from before, the log may hold the life that ended with it: then the first revision is 1.
@@ -156,18 +204,19 @@ def _link(chain: Chain, value: dict[str, Any], segment: int, *, whole: bool, emi
     if chain.revision is not None and revision != chain.revision + 1 and not anew:
         wrong.append(("revision", chain.revision + 1, revision))
     if not known:
-        chain.unseen |= revision > 1 and not whole
-        chain.previous = previous
+        chain.unseen |= revision > 1 and not chain.goes_on
+        chain.previous, chain.goes_on = previous, False
     else:
         before = chain.segment
         expected = chain.previous if segment == before else before
         if previous != expected:
             wrong.append(("previous", expected, previous))
-        if segment == before and emit == "changes":
+        if segment == before and how.emit == "changes":
             wrong.append(("no change", f"another segment than {before}", segment))
         entered = value["as_of"] if segment != before else chain.entered
         if value["entered_on"] != entered:
             wrong.append(("entered_on", entered, value["entered_on"]))
         chain.previous = previous
     chain.revision, chain.segment, chain.entered = revision, segment, value["entered_on"]
+    chain.highest = max(chain.highest, revision)
     return wrong

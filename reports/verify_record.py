@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from reports.verify_life import Life, Turn, iso
@@ -15,23 +14,21 @@ Wrong = dict[str, tuple[Any, Any]]
 """Field -> (expected, found)."""
 
 
-def wrong_fields(value: dict[str, Any], life: Life, turn: Turn, segments: set[int], causes: set[str]) -> Wrong:
-    """Compare a record's value with the customer at its place; segments, causes: those that may be.
+def wrong_fields(value: dict[str, Any], life: Life, turn: Turn, segment: int, causes: set[str]) -> Wrong:
+    """Compare a record's value with the customer at its place; causes: those that may be.
 
     Raises KeyError or TypeError where the record lacks a field.
     """
     model = turn.model
     assert model is not None
-    segment = value["segment"]["id"]
-    wanted = segment if segment in segments else one(segments)
-    margin, second = _runner(life, turn.day, model, wanted)
+    margin, second = _runner(life, turn.day, model, segment)
     runner = value["second"] or {}
     exact = {
-        "segment": (wanted, segment),
-        "name": (model.names.get(wanted), value["segment"]["name"]),
+        "segment": (segment, value["segment"]["id"]),
+        "name": (model.names[segment], value["segment"]["name"]),
         "as_of": (iso(turn.day), value["as_of"]),
         "model_version": (model.version, value["model_version"]),
-        "cause": (value["cause"] if value["cause"] in causes else one(causes), value["cause"]),
+        "cause": (value["cause"] if value["cause"] in causes else sorted(causes), value["cause"]),
         "second": (second and second[0], runner.get("id")),
     }
     near: Wrong = {name: (number, value["features"][name]) for name, number in life.features(turn.day).items()}
@@ -41,13 +38,7 @@ def wrong_fields(value: dict[str, Any], life: Life, turn: Turn, segments: set[in
     return wrong | {name: pair for name, pair in near.items() if not _close(*pair)}
 
 
-def one(values: Iterable[Any]) -> Any:
-    """Return the one value there is, or the list of all."""
-    found = sorted(set(values))
-    return found[0] if len(found) == 1 else found
-
-
-def _runner(life: Life, day: int, model: Model, segment: Any) -> tuple[float | None, tuple[int, float] | None]:
+def _runner(life: Life, day: int, model: Model, segment: int) -> tuple[float | None, tuple[int, float] | None]:
     """Return how clear the assignment is, and the second-best cluster with its distance; None outside the clusters."""
     if segment not in model.ids:
         return None, None

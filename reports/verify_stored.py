@@ -12,7 +12,6 @@ from reports.verify_customer import Customer
 from reports.verify_input import Facts, Partition
 from reports.verify_life import Life, Turn, day_of, iso
 from reports.verify_published import Chain
-from reports.verify_record import one
 from reports.verify_states import FOLDED, State, Sums, read_state, read_statistics
 
 Found = tuple[str, Any, Any]
@@ -40,12 +39,12 @@ def compare_customer(facts: Facts, customer: Customer, data: bytes | None, turn:
     yield from _ledger(stored, life, turn.day - facts.horizon_days)
     if not life.forgetful:
         yield from _seen(stored, life, turn.day - facts.dedupe_days)
-    labels = {*customer.labels, *customer.ahead}
+    unknown = life.folded or customer.unsure
     pairs = {
         "first day": (life.first_day, stored.first_day),
         "last day": (life.last_day, stored.last_day),
         "lifetime net": (life.net, stored.past_net + sum(record.net for record in stored.records)),
-        "label": (stored.segment if life.folded or stored.segment in labels else one(labels), stored.segment),
+        "label": (stored.segment if unknown else customer.label, stored.segment),
     }
     if chain.revision is not None:
         pairs |= {

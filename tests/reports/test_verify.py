@@ -480,43 +480,6 @@ def test_input_that_retention_took_leaves_only_the_output_to_be_checked(clean: E
     assert verify(facts, history, models, [double_output(short), parts[1]]).revision_errors == 1
 
 
-# After a recovery --------------------------------------------------------------------------------------------
-
-
-def test_a_stretch_published_again_by_a_newer_epoch_is_accepted(clean: Evidence) -> None:
-    """What a diverged recovery does (B4): Redis lost its last commits, revisions were raised, the rest came again."""
-    facts, history, models, parts = clean
-    part, n = parts[0], len(parts[0].output) * 2 // 3
-    lost, labels = part.output[n:], {}
-    ended = {record.key for record in lost if record.value is None}
-    revision: dict[bytes | None, int] = {}
-    for record in part.output:
-        value = json.loads(record.value) if record.value else None
-        labels[record.key] = value and value["segment"]
-        revision[record.key] = value["revision"] if value else revision.get(record.key, 0)
-    again = []
-    for i, record in enumerate(lost):
-        headers = dict(record.headers) | {"epoch": b"2", "sequence": b"%d" % (10_000 + i)}
-        if record.key in ended:  # his state was not raised: a tombstone says that there is nothing to go on from
-            again.append(record._replace(headers=headers))
-            continue
-        value = json.loads(record.value or b"")
-        if labels[record.key] == value["segment"]:
-            continue  # it stood so already: nothing to publish
-        revision[record.key] += 1
-        value |= {"previous": labels[record.key], "revision": revision[record.key], "entered_on": value["as_of"]}
-        labels[record.key] = value["segment"]
-        again.append(record._replace(headers=headers, value=json.dumps(value).encode()))
-    # The state went along with what was published last.
-    states = dict(part.states)
-    verdict = verify(facts, history, models, [replace(part, output=[*part.output, *again], states=states), parts[1]])
-    kinds = {difference.kind for difference in verdict.differences}
-    assert verdict.replayed > 0
-    assert verdict.revision_errors == verdict.output_differences == 0
-    # The stored heads here are of the run without a recovery, so only they are behind what was published.
-    assert kinds <= {"published revision", "published previous", "published entry"}
-
-
 def test_a_customer_above_the_cap_of_orders_is_compared_by_days() -> None:
     run = PureRun(partitions=1, rules=RULES, learner=None)
     for n in range(1_200):

@@ -1,0 +1,139 @@
+"""Whatever dies or is lost, the verdict stays without a difference; and a fault hidden behind a recovery is found."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from consumer.partition import Rules
+from reports.verify import verify
+from reports.verify_input import OutputRecord, Partition
+from tests.harness.evidence import evidence
+from tests.harness.shop import RULES, stream
+from tests.harness.world import FIRST_DAY, World, day_number, line, shopping
+
+LAST_DAY = FIRST_DAY + timedelta(days=62)
+
+
+def shop_world(seed: int = 1, **options: object) -> World:
+    world = World(rules=RULES, **options)  # type: ignore[arg-type]
+    world.publish(*stream(seed))
+    world.tick(LAST_DAY)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("point", "nth"),
+    [
+        ("after_load", 9),
+        ("after_commit", 0),
+        ("after_commit", 17),
+        ("mid_transaction", 3),
+        ("mid_transaction", 21),
+        ("after_publish", 11),
+        ("during_recovery", 0),
+        ("mid_sweep", 5),
+        ("mid_sweep", 30),
+        ("mid_model_publish", 4),
+    ],
+)
+def test_after_a_crash_everything_is_as_recomputed(point: str, nth: int) -> None:
+    world = shop_world()
+    world.crash.point, world.crash.nth = point, nth
+    world.settle()
+    assert world.crash.fired, "a fault that never landed proves nothing"
+    assert verify(*evidence(world)).differences == ()
+
+
+def lossy_world(seed: int, lost_after: int, turns: int) -> World:
+    """Run a world whose store is set back by some turns; a last event wakes a worker that had nothing left to do."""
+    world = shop_world(seed, max_poll_records=20)
+    worker = world.worker()
+    for _ in range(lost_after):
+        worker.turn()
+    backup = copy.deepcopy(world.store.parts)
+    for _ in range(turns):
+        worker.turn()
+    world.store.parts = backup
+    world.tick(LAST_DAY)
+    assert world.settle(worker, turns=20_000) is worker
+    return world
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("lost_after", [3, 20, 60, 80])
+@pytest.mark.parametrize("turns", [3, 12, 40])
+def test_a_store_that_lost_writes_is_replayed_to_what_it_would_have_been(
+    seed: int, lost_after: int, turns: int
+) -> None:
+    world = lossy_world(seed, lost_after, turns)
+    assert verify(*evidence(world)).differences == ()
+
+
+def test_a_store_that_loses_writes_twice_is_replayed_twice() -> None:
+    world = lossy_world(1, 40, 12)
+    before = copy.deepcopy(world.store.parts)
+    world.publish(*(line(f"c{n}", LAST_DAY, invoice_no=f"x{n}") for n in range(30)))
+    worker = world.settle(world.workers[0])
+    world.store.parts = before
+    world.publish(*(line(f"c{n}", LAST_DAY + timedelta(days=1), invoice_no=f"y{n}") for n in range(30)))
+    world.settle(worker)
+    facts, history, models, parts = evidence(world)
+    assert max(len(part.standing.rewinds) for part in parts) >= 2
+    verdict = verify(facts, history, models, parts)
+    assert verdict.differences == ()
+    assert verdict.replayed > 0
+
+
+def replayed_part(world: World) -> tuple[Partition, list[Partition]]:
+    parts = evidence(world)[3]
+    chosen = max(parts, key=lambda part: sum(record.headers["epoch"] != b"1" for record in part.output))
+    return chosen, [part for part in parts if part is not chosen]
+
+
+def test_what_was_published_twice_is_explained_only_by_the_recovery_that_the_state_tells_of() -> None:
+    world = lossy_world(1, 40, 12)
+    facts, history, models, _ = evidence(world)
+    part, others = replayed_part(world)
+    silent = replace(part, standing=part.standing._replace(rewinds=()))
+    assert not verify(facts, history, models, [silent, *others]).ok
+
+
+@pytest.mark.parametrize("fault", ["cause", "segment", "revision"])
+def test_a_wrong_record_of_a_replay_is_found(fault: str) -> None:
+    world = lossy_world(1, 40, 12)
+    facts, history, models, _ = evidence(world)
+    part, others = replayed_part(world)
+    at = max(i for i, record in enumerate(part.output) if record.headers["epoch"] != b"1" and record.value)
+    wrong = {"cause": "bootstrap", "segment": {"id": 2, "name": "No net purchases"}, "revision": 99}[fault]
+    output = [with_field(record, fault, wrong) if i == at else record for i, record in enumerate(part.output)]
+    assert not verify(facts, history, models, [replace(part, output=output), *others]).ok
+
+
+def with_field(record: OutputRecord, name: str, value: object) -> OutputRecord:
+    return record._replace(value=json.dumps(json.loads(record.value or b"") | {name: value}).encode())
+
+
+def test_events_between_the_chunks_of_a_wall_clock_sweep_are_as_recomputed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumer.worker.CHUNK_SIZE", 3)
+    world = World(partitions=2, rules=Rules(horizon_days=30, clock="wall", forget_after_days=33), max_poll_records=5)
+    worker = world.worker()
+    for day in range(0, 44, 4):
+        world.clock.seconds = (day_number(FIRST_DAY) + day + 0.5) * 86_400
+        today = FIRST_DAY + timedelta(days=day)
+        for event in shopping(day, customers=40, days=2, per_day=30):
+            if day < 9 or event["customer_id"] < "c2":
+                hour = event["invoice_date"][11:]
+                number = f"{day}-{event['invoice_no']}"
+                world.publish(event | {"invoice_date": f"{today}T{hour}", "event_id": number, "invoice_no": number})
+        if day == 8:
+            world.publish({"type": "erase", "customer_id": "c3", "at": f"{today}T12:00:00"})
+        worker = world.settle(worker, turns=20_000)
+    verdict = verify(*evidence(world))
+    assert verdict.differences == ()
+    assert world.counters()["forgotten"] > 0
+    assert {record["cause"] for record in world.output() if "cause" in record} >= {"purchase", "silence", "model"}
