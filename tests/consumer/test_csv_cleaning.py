@@ -217,7 +217,8 @@ def by_pandas(dataset: Path) -> pd.DataFrame:
     frame["quantity"] = pd.to_numeric(frame["Quantity"], errors="coerce")
     at = pd.to_datetime(frame["InvoiceDate"], format="%m/%d/%Y %H:%M", errors="coerce")
     ticks = frame["price"] * MONEY
-    readable = at.notna() & (frame["quantity"] % 1 == 0) & ((ticks - ticks.round()).abs() < 1e-4)
+    bounded = (frame["price"].abs() <= 1e7) & (frame["quantity"].abs() <= 1e9)
+    readable = at.notna() & (frame["quantity"] % 1 == 0) & ((ticks - ticks.round()).abs() < 1e-4) & bounded
     frame["net"] = frame["price"] * frame["quantity"]
     return frame[readable & (frame["CustomerID"] != "")]
 

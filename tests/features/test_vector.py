@@ -82,7 +82,8 @@ def orders(dataset: Path) -> pd.DataFrame:
     frame["at"] = pd.to_datetime(frame["InvoiceDate"], format="%m/%d/%Y %H:%M", errors="coerce")
     frame["price"] = pd.to_numeric(frame["UnitPrice"], errors="coerce")
     frame["units"] = pd.to_numeric(frame["Quantity"], errors="coerce")
-    good = frame["at"].notna() & (frame["price"] > 0) & (frame["units"] % 1 == 0) & (frame["units"] != 0)
+    good = frame["at"].notna() & frame["price"].between(0.0001, 1e7)
+    good &= (frame["units"] % 1 == 0) & (frame["units"] != 0) & (frame["units"].abs() <= 1e9)
     frame = frame[good & (frame["CustomerID"] != "")]
     frame = frame[(frame["price"] * 10_000 - (frame["price"] * 10_000).round()).abs() < 1e-4].copy()
     frame["day"] = (frame["at"].dt.normalize() - pd.Timestamp("1970-01-01")).dt.days
