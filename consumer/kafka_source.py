@@ -12,18 +12,18 @@ and `poll` drops what belongs to a partition that does not flow.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 from consumer.kafka_errors import LIBRARY_ERRORS, build, transport_error
+from consumer.kafka_rebalance import RebalanceListener
 from consumer.kafka_settings import KafkaSettings
 from consumer.ports import Committed, InputRecord, Membership, Rebalance, RetentionGap, TransportError
 
@@ -54,57 +54,6 @@ class SourceTuning:
     call_timeout_s: float = 10.0
 
 
-class _Listener:
-    """Notes what the group gives and takes; never blocks, for it runs on the thread that sends the heartbeats."""
-
-    def __init__(self, consumer: Any) -> None:
-        self.lock = threading.Lock()
-        self.assigned: set[int] = set()
-        self.revoked: set[int] = set()
-        self.parked: set[int] = set()
-        self._consumer = consumer
-
-    def on_partitions_assigned(self, partitions: Iterable[Any]) -> None:
-        with self.lock:
-            for each in partitions:
-                self._park(each)
-                self.assigned.add(each.partition)
-
-    def on_partitions_revoked(self, partitions: Iterable[Any]) -> None:
-        gone = {each.partition for each in partitions}
-        with self.lock:
-            self.revoked |= gone
-            self.assigned -= gone
-            self.parked -= gone
-
-    on_partitions_lost = on_partitions_revoked
-
-    def repark(self, partitions: Iterable[Any]) -> None:
-        """Park partitions that were met without a position."""
-        with self.lock:
-            for each in partitions:
-                with suppress(KeyError, ValueError):  # revoked meanwhile
-                    self._park(each)
-
-    def _park(self, partition: Any) -> None:
-        # Paused, and with a position: without one the next poll would ask for the committed offset,
-        # and raise where there is none.
-        self._consumer.pause(partition)
-        self._consumer.seek(partition, 0)
-        self.parked.add(partition.partition)
-
-    def take(self) -> Rebalance:
-        """Return what was noted, and forget it."""
-        with self.lock:
-            noted = Rebalance(frozenset(self.assigned), frozenset(self.revoked))
-            self.assigned.clear()
-            self.revoked.clear()
-            return noted
-
-
-ConsumerRebalanceListener.register(_Listener)  # the library checks with isinstance
-
-
 class KafkaSource:
     """Our share of one topic. Single-threaded, as the library's consumer is."""
 
@@ -133,7 +82,7 @@ class KafkaSource:
             heartbeat_interval_ms=int(min(1.0, self._tuning.session_timeout_s / 3) * 1000),  # by it a rebalance is seen
             max_poll_interval_ms=int(self._tuning.max_poll_interval_s * 1000),
         )
-        self._listener = _Listener(self._consumer)
+        self._listener = RebalanceListener(self._consumer)
         self._membership = NOBODY
         self._consumer.subscribe([topic], listener=self._listener)
         self._await_metadata()
