@@ -21,10 +21,11 @@ from consumer.exits import ExitCode, Stop
 from consumer.leader import Registry
 from consumer.observer import Silence
 from consumer.partition import PartitionState, decode_state, iso
+from consumer.plan import Parts, Plan
 from consumer.ports import Committed, InputRecord, Membership, OutputRecord, Rebalance, Source
 from consumer.settings import Settings
 from consumer.step import Decision
-from consumer.worker import Parts, Plan, Worker
+from consumer.worker import Worker
 from features.redis_generation import read_binding
 from features.store import Chunk, Commit, Fence, Store
 from models.bundle import Bundle

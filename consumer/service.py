@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from consumer.bootstrap import Prepared, Progress, load, prepare
-from consumer.csv_source import History as CsvHistory
 from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
 from consumer.kafka_admin import admin
@@ -25,16 +24,21 @@ from consumer.kafka_partitioner import partition_of
 from consumer.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource, SourceTuning
 from consumer.observer import Observer
 from consumer.partition import History, iso
+from consumer.plan import Parts, Plan
 from consumer.ports import TopicFacts, TransportError
 from consumer.settings import Settings
 from consumer.step import Mark
-from consumer.worker import Parts, Plan, Worker, never
+from consumer.worker import Worker, never
 from features.redis_generation import Binding, GenerationLoader, read_binding
 from features.redis_store import Client, RedisStore, connect, guarded
 from features.store import StoreRefused, StoreUnavailable
 from features.transaction import DAY_SECONDS, today_in
 from models.learner import learner_named
 from models.redis_registry import RedisRegistry
+
+if TYPE_CHECKING:  # pandas and scikit-learn take seconds, which a worker and a look-up need not wait for
+    from consumer.bootstrap import Prepared, Progress
+    from consumer.csv_source import History as CsvHistory
 
 WAIT_FOR_STATE_S = 1.0
 
@@ -224,6 +228,8 @@ def bootstrap(
     now: float,
 ) -> Prepared:
     """Make a generation from a history and flip it in. Raises `Stop`, `StoreError`, `TransportError`."""
+    from consumer.bootstrap import load, prepare
+
     marks = _erasure_marks(settings, kafka, start.facts.partitions)
     history = _without_erased(history, marks, settings.erasure_key_bytes)
     day = first_day(settings, history, now)

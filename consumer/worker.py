@@ -16,90 +16,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
-import msgspec
-
-from consumer import erasure, sweep
-from consumer.clock import Standing, target_day
 from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
-from consumer.lane import Events, Lane, Prepared, Sweeping, Unit
-from consumer.leader import Leader, Registry, deadline_of, made_for
-from consumer.messages import encode_outbox
-from consumer.observer import Observer
-from consumer.partition import History, PartitionState, Rules, decode_state, encode_state
+from consumer.lane import Events, Lane, Sweeping
+from consumer.leader import Leader, made_for
+from consumer.plan import Parts, Plan
+from consumer.planner import Planner
 from consumer.ports import (
     Committed,
     InputRecord,
     Membership,
     OutputRecord,
     RetentionGap,
-    Sink,
-    Source,
-    TopicReader,
     TransportError,
 )
-from consumer.publication import Topics, output_records
-from consumer.step import Context, Decision, Mark, refuse_foreign, step, wanted
+from consumer.preparation import Decider, as_commit
+from consumer.publication import output_records
+from consumer.step import refuse_foreign, wanted
 from consumer.takeover import Takeover
 from features.codec import InvalidState
 from features.store import (
-    Chunk,
-    Commit,
     Fenced,
     GenerationGone,
     InvalidKey,
     OutOfStep,
-    Snapshot,
-    Store,
     StoreUnavailable,
 )
-from features.transaction import Control, decode, local_seconds, today_in
-from models.bundle import Bundle, content_hash
-from models.learner import Learner
-from models.population import encode as encode_statistics
+from features.transaction import decode, today_in
 
 IDLE_POLL_S = 0.25
 WAITING_POLL_S = 0.02
 RETRY_S = 0.5
 ALARM_RETRY_S = 5.0
-FOLLOW_AFTER_S = 0.5
-"""An event-clock partition follows the others' day after its log has been at its end for so long."""
-SILENT_AFTER_S = 5.0
-"""A partition that gave nothing for so long has no lag, whatever its end offset says (transaction markers)."""
-CHUNK_SIZE = 2_000
-"""Customers a sweep re-scores between two batches of events."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything outside that the worker speaks to."""
-
-    source: Source
-    sink: Sink
-    reader: TopicReader
-    store: Store
-    registry: Registry
-    learner: Learner
-    observer: Observer
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the worker does with them."""
-
-    topics: Topics
-    rules: Rules
-    history: History
-    zone: ZoneInfo
-    currency: str
-    partitions: int
-    partition_of: Callable[[str], int]
-    erasure_key: bytes
-    refine_every_days: int = 7
 
 
 def never(point: str) -> None:
@@ -139,6 +88,8 @@ class Worker:
             refine_every_days=plan.refine_every_days,
         )
         self._lanes: dict[int, Lane] = {}
+        self._planner = Planner(parts, plan, self._leader, self._lanes, now)
+        self._decider = Decider(parts, plan)
         self._pending: set[int] = set()
         """Ours, but not taken over yet."""
         self._retry_at: dict[int, float] = {}
@@ -147,11 +98,7 @@ class Worker:
         self._sink_retry_at = 0.0
         self._store_retry_at = 0.0
         self._stopping = False
-        self._waiting = False
-        self._model: Bundle | None = None
         self._led: int | None = None
-        self._turns_ends: dict[int, int] | None = None
-        self._turns_standings: dict[int, Standing] | None = None
         self._membership = Membership(-1, "", None, frozenset())
 
     def stop(self) -> None:
@@ -211,7 +158,6 @@ class Worker:
                 raise Stop(ExitCode.INTERNAL, str(error)) from error
             self._observer.trouble("reading", error)
             records = {}
-        self._turns_ends, self._turns_standings = None, None
         self._membership = source.membership()
         change = source.rebalanced()
         for partition in change.revoked | change.assigned:
@@ -229,7 +175,7 @@ class Worker:
 
     def _poll_timeout(self) -> float:
         now = self._now()
-        if self._waiting or self._pending:
+        if self._planner.waiting or self._pending:
             return WAITING_POLL_S
         if now < self._store_retry_at:
             return RETRY_S / 2
@@ -320,13 +266,13 @@ class Worker:
     def _prepare(self) -> list[Lane]:
         """Give every lane that can go on a prepared commit; return these lanes."""
         now = self._now()
-        self._waiting = False
+        self._planner.begin_turn()
         if now < self._store_retry_at:
             return []
         ready = [lane for lane in self._lanes.values() if now >= lane.retry_at]
         # A commit of unknown outcome comes first, unchanged: nothing else may follow its parent.
         open_ends = [lane for lane in ready if lane.prepared is not None]
-        units = {lane.partition: unit for lane in ready if lane.prepared is None and (unit := self._unit(lane))}
+        units = {lane.partition: unit for lane in ready if lane.prepared is None and (unit := self._planner.unit(lane))}
         names = {p: wanted(unit.piece.now) for p, unit in units.items() if isinstance(unit, Events)}
         for partition, unit in units.items():
             if isinstance(unit, Events) and unit.piece.control is not None and unit.piece.control.kind == "erase":
@@ -336,222 +282,16 @@ class Worker:
         for partition, unit in units.items():
             lane = self._lanes[partition]
             try:
-                decision = self._decide(lane, unit, loaded.get(partition, []))
+                decision = self._decider.decide(lane, unit, loaded.get(partition, []))
             except InvalidState as error:
                 named = unit.chunk.ids if isinstance(unit, Sweeping) else names[partition]
                 hashed = keyed_hash(self._plan.erasure_key, named[error.index])[:16]
                 self._block(lane, f"the state of customer {hashed} (keyed hash) cannot be trusted: {error.problem}")
                 continue
-            lane.prepared = self._as_commit(lane, unit, decision)
+            lane.prepared = as_commit(lane, unit, decision)
         return open_ends + [lane for p, lane in self._lanes.items() if p in units and lane.prepared is not None]
 
-    def _unit(self, lane: Lane) -> Unit | None:
-        """Choose what a lane does next."""
-        if lane.bundle is None:
-            return self._with_new_model(lane)
-        if not lane.state.sweep.ended:
-            turn_of_events = self._plan.rules.clock == "wall" and lane.swept_last and lane.buffer is not None
-            return self._events(lane) if turn_of_events else self._chunk(lane)
-        if lane.state.sweep.number == 0 or not lane.statistics.is_valid:
-            return self._begin(lane, max(lane.state.day, self._wall_day(lane)))
-        if self._plan.rules.clock == "wall":
-            day = self._wall_day(lane)
-            return self._begin(lane, day) if day > lane.state.day else self._events(lane)
-        return self._under_event_clock(lane)
-
-    def _wall_day(self, lane: Lane) -> int:
-        """Return today by the wall clock, which never runs backwards here; the lane's day under the event clock."""
-        if self._plan.rules.clock == "event":
-            return lane.state.day
-        return max(lane.state.day, today_in(self._plan.zone, self._now()))
-
-    def _events(self, lane: Lane) -> Events | None:
-        piece = lane.cut(self._plan.rules)
-        return Events(piece) if piece is not None and piece.now.records else None
-
-    def _under_event_clock(self, lane: Lane) -> Unit | None:
-        piece = lane.cut(self._plan.rules)
-        if piece is not None and piece.now.records:
-            lane.waiting_since = None
-            return Events(piece)
-        if piece is None and not self._quiet(lane):
-            return None
-        others = self._standings(lane.partition)
-        day = target_day(lane.state, piece.turn_to if piece else None, others, lagging=piece is not None)
-        if day is None or not self._model_made(lane, day - 1):
-            self._waiting = self._waiting or piece is not None or day is not None
-            return None
-        lane.waiting_since = None
-        return self._begin(lane, day)
-
-    def _quiet(self, lane: Lane) -> bool:
-        """Say whether the lane's log has been at its end for a while."""
-        now = self._now()
-        if lane.quiet_since is None:
-            lane.quiet_since = now
-        since = now - lane.quiet_since
-        if since < FOLLOW_AFTER_S:
-            return False
-        return since >= SILENT_AFTER_S or self._ends()[lane.partition] <= lane.state.applied
-
-    def _ends(self) -> dict[int, int]:
-        """Return all partitions' end offsets, asked for once a turn."""
-        if self._turns_ends is None:
-            self._turns_ends = self._parts.source.ends(frozenset(range(self._plan.partitions)))
-        return self._turns_ends
-
-    def _standings(self, partition: int) -> dict[int, Standing]:
-        """Return the days of all other partitions, ours from memory, the others' from Redis; read once a turn."""
-        if self._turns_standings is None:
-            fences = self._parts.store.fences([p for p in range(self._plan.partitions) if p not in self._lanes])
-            states = {p: decode_state(fence.state) for p, fence in fences.items()}
-            states |= {p: lane.state for p, lane in self._lanes.items()}
-            self._turns_standings = {p: Standing(state.day, self._lags(p, state)) for p, state in states.items()}
-        return {p: standing for p, standing in self._turns_standings.items() if p != partition}
-
-    def _lags(self, partition: int, state: PartitionState) -> bool:
-        """Say whether a partition's log holds more. Of ours that is mostly known without asking the broker."""
-        lane = self._lanes.get(partition)
-        if lane is not None:
-            quiet_for = 0.0 if lane.quiet_since is None else self._now() - lane.quiet_since
-            if lane.buffer is not None or quiet_for < FOLLOW_AFTER_S:
-                return True
-            if quiet_for >= SILENT_AFTER_S:
-                return False
-        return state.applied < self._ends()[partition]
-
-    def _model_made(self, lane: Lane, day: int) -> bool:
-        """Say whether the model of `day` is live, or has been waited for long enough (counted)."""
-        if self._model is None or not made_for(self._model, day):
-            self._model = self._live_model()
-        if made_for(self._model, day):
-            return True
-        now = self._now()
-        lane.waiting_since = lane.waiting_since or now
-        # The leader waits as long itself before it goes on without a snapshot.
-        if now - lane.waiting_since < 2 * deadline_of("event"):
-            return False
-        lane.state = msgspec.structs.replace(lane.state, counters=lane.state.counted({"model_waits_expired": 1}))
-        return True
-
-    def _live_model(self) -> Bundle:
-        number = self._parts.registry.current()
-        bundle = None if number is None else self._parts.registry.load(number)
-        if bundle is None:
-            raise Stop(ExitCode.INCOMPATIBLE, "the registry holds no model that can be read: bootstrap again")
-        return bundle
-
-    def _begin(self, lane: Lane, day: int) -> Unit:
-        """Start a sweep in memory; its first chunk commits the start (PROTOCOL C5)."""
-        bundle = self._live_model()
-        population = lane.statistics.total if lane.statistics.is_valid else 0
-        changed = lane.bundle is not None and bundle.version != lane.state.sweep.version
-        lane.previous = lane.bundle if changed else None
-        lane.state = sweep.begin(lane.state, day, bundle, content_hash(bundle), population)
-        lane.bundle = bundle
-        return self._chunk(lane)
-
-    def _with_new_model(self, lane: Lane) -> Unit | None:
-        """A state that names an unknown model waits for one with a number above, and is swept anew (C7)."""
-        bundle = self._live_model()
-        if bundle.version <= lane.state.sweep.version:
-            self._leader.replace_unknown(self._parts.store.fences(range(self._plan.partitions)))
-            self._waiting = True
-            return None
-        ended = msgspec.structs.replace(lane.state.sweep, cursor=None)
-        lane.state = msgspec.structs.replace(lane.state, sweep=ended)
-        return self._begin(lane, lane.state.day)
-
-    def _chunk(self, lane: Lane) -> Sweeping:
-        cursor = lane.state.sweep.cursor
-        assert cursor is not None
-        found: Chunk = self._parts.store.chunk(lane.partition, cursor, CHUNK_SIZE)
-        return Sweeping(found, last=len(found.ids) < CHUNK_SIZE)
-
-    # 4 -- decide ---------------------------------------------------------------------------------------
-
-    def _decide(self, lane: Lane, unit: Unit, blobs: Sequence[bytes | None]) -> Decision:
-        context = self._context(lane)
-        if isinstance(unit, Sweeping):
-            lane.swept_last = True
-            part = unit.chunk
-            return sweep.chunk(context, part.ids, part.positions, part.blobs, unit.last)
-        lane.swept_last = False
-        piece = unit.piece
-        if piece.control is not None and piece.control.kind == "erase":
-            return self._erase(lane, context, piece.control, blobs[0])
-        if piece.control is not None:
-            counters = lane.state.counted({"lines": 1, "ticks": 1})
-            after = msgspec.structs.replace(lane.state, applied=piece.now.stop, counters=counters)
-            return Decision(after, lane.statistics)
-        names = wanted(piece.now)
-        return step(context, piece, blobs, self._marks(lane, names))
-
-    def _context(self, lane: Lane) -> Context:
-        assert lane.bundle is not None
-        return Context(
-            state=lane.state,
-            statistics=lane.statistics,
-            bundle=lane.bundle,
-            previous=lane.previous,
-            rules=self._plan.rules,
-            history=self._plan.history,
-            wants_touched=self._parts.learner.needs_touched,
-        )
-
-    def _marks(self, lane: Lane, names: Sequence[str]) -> dict[str, Mark]:
-        if not lane.state.erased:
-            return {}
-        hashes = [keyed_hash(self._plan.erasure_key, name) for name in names]
-        found = self._parts.store.marks(lane.partition, hashes)
-        return {
-            name: msgspec.json.decode(mark, type=Mark)
-            for name, mark in zip(names, found, strict=True)
-            if mark is not None
-        }
-
-    def _erase(self, lane: Lane, context: Context, control: Control, blob: bytes | None) -> Decision:
-        at = control.at
-        if at is None:
-            published = datetime.fromtimestamp(control.published_ms / 1000, UTC)
-            event_clock = self._plan.rules.clock == "event"
-            at = lane.state.watermark if event_clock else local_seconds(published, self._plan.zone)
-        number = lane.state.sweep.number
-        rows = {
-            f"{name}:{n}": self._parts.store.rows(lane.partition, name, n)
-            for name, oldest in (("sample", number - 1), ("touched", number - 2))
-            for n in range(max(oldest, 0), number + 1)
-        }
-        earlier = self._marks(lane, [control.customer]).get(control.customer)
-        control = msgspec.structs.replace(control, at=at)
-        return erasure.erase(context, control, blob, earlier, self._plan.erasure_key, rows)
-
     # 5 -- commit ---------------------------------------------------------------------------------------
-
-    def _as_commit(self, lane: Lane, unit: Unit, decision: Decision) -> Prepared:
-        number = decision.state.sweep.number
-        snapshot = decision.snapshot
-        commit = Commit(
-            epoch=lane.epoch,
-            parent=lane.last,
-            id=lane.next_id,
-            state=encode_state(decision.state),
-            outbox=encode_outbox(decision.outbox),
-            sweep=number,
-            states=decision.states,
-            created=decision.created,
-            deleted=decision.deleted,
-            statistics=encode_statistics(decision.statistics),
-            day_entry=None if decision.day_entry is None else msgspec.json.encode(decision.day_entry),
-            begins=decision.begins,
-            sample=decision.sample,
-            touched=decision.touched,
-            snapshot=None if snapshot is None else Snapshot(snapshot.number, msgspec.msgpack.encode(snapshot)),
-            marks=decision.marks,
-            replaced=decision.replaced,
-        )
-        dead = {refusal.offset: lane.raw[refusal.offset] for refusal in decision.outbox.dead}
-        return Prepared(decision, commit, dead, unit.piece if isinstance(unit, Events) else None)
 
     def _commit(self, lanes: Iterable[Lane]) -> list[Lane]:
         """Write the prepared commits to Redis; return the lanes whose script succeeded."""
@@ -643,6 +383,5 @@ class Worker:
         made = self._leader.lead(day, self._plan.partitions, self._now())
         if made is not None:
             self._crash_point("mid_model_publish")
-            self._model = made
-        if made is not None or made_for(self._live_model(), day):
+        if made is not None or made_for(self._planner.live_model(), day):
             self._led = day

@@ -119,7 +119,7 @@ def with_field(record: OutputRecord, name: str, value: object) -> OutputRecord:
 
 
 def test_events_between_the_chunks_of_a_wall_clock_sweep_are_as_recomputed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.worker.CHUNK_SIZE", 3)
+    monkeypatch.setattr("consumer.planner.CHUNK_SIZE", 3)
     world = World(partitions=2, rules=Rules(horizon_days=30, clock="wall", forget_after_days=33), max_poll_records=5)
     worker = world.worker()
     for day in range(0, 44, 4):

@@ -52,7 +52,7 @@ def test_a_line_from_the_future_is_refused_and_moves_no_day() -> None:
 
 def test_events_go_on_between_the_chunks_of_a_wall_clock_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """A customer whom the sweep has not reached turns his own day first; the sums equal an undisturbed sweep's."""
-    monkeypatch.setattr("consumer.worker.CHUNK_SIZE", 3)
+    monkeypatch.setattr("consumer.planner.CHUNK_SIZE", 3)
     stream = list(shopping(5, days=10))
     later = [x | {"invoice_date": f"{FIRST_DAY + timedelta(days=20)}T10:00:00", "event_id": ""} for x in stream[:40]]
     disturbed, calm = World(partitions=1, rules=WALL, max_poll_records=5), World(partitions=1, rules=WALL)

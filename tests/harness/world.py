@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 
 from consumer.observer import Silence
 from consumer.partition import History, PartitionState, Rules, Sweep, decode_state, encode_state
+from consumer.plan import Parts, Plan
 from consumer.publication import Topics
-from consumer.worker import Parts, Plan, Worker
+from consumer.worker import Worker
 from features.codec import decode_states
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, Segment, content_hash

@@ -1,0 +1,43 @@
+"""What the worker speaks to, and what it was told to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from consumer.leader import Registry
+from consumer.observer import Observer
+from consumer.partition import History, Rules
+from consumer.ports import Sink, Source, TopicReader
+from consumer.publication import Topics
+from features.store import Store
+from models.learner import Learner
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything outside that the worker speaks to."""
+
+    source: Source
+    sink: Sink
+    reader: TopicReader
+    store: Store
+    registry: Registry
+    learner: Learner
+    observer: Observer
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the worker does with them."""
+
+    topics: Topics
+    rules: Rules
+    history: History
+    zone: ZoneInfo
+    currency: str
+    partitions: int
+    partition_of: Callable[[str], int]
+    erasure_key: bytes
+    refine_every_days: int = 7

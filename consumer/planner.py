@@ -1,0 +1,174 @@
+"""What a lane does next: events of its day, a sweep's chunk, the turn of a day, or nothing yet.
+
+model unknown       a sweep under a newer one            (PROTOCOL C7)
+a sweep is running  its next chunk; by the wall clock every other unit is events
+statistics broken   a sweep that rebuilds them           (PROTOCOL C4)
+the day turns       by the wall clock at once; by the event clock when all keep step and the model is there (C6)
+else                events
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from consumer import sweep
+from consumer.clock import Standing, target_day
+from consumer.exits import ExitCode, Stop
+from consumer.lane import Events, Lane, Sweeping, Unit
+from consumer.leader import Leader, deadline_of, made_for
+from consumer.partition import PartitionState, decode_state
+from consumer.plan import Parts, Plan
+from features.store import Chunk
+from features.transaction import today_in
+from models.bundle import Bundle, content_hash
+
+FOLLOW_AFTER_S = 0.5
+"""An event-clock partition follows the others' day after its log has been at its end for so long."""
+SILENT_AFTER_S = 5.0
+"""A partition that gave nothing for so long has no lag, whatever its end offset says (transaction markers)."""
+CHUNK_SIZE = 2_000
+"""Customers a sweep re-scores between two batches of events."""
+
+
+class Planner:
+    """Chooses units; starts a sweep in memory only, its first chunk commits the start. `lanes` is the worker's own."""
+
+    def __init__(
+        self, parts: Parts, plan: Plan, leader: Leader, lanes: dict[int, Lane], now: Callable[[], float]
+    ) -> None:
+        self._parts, self._plan, self._leader, self._lanes, self._now = parts, plan, leader, lanes, now
+        self.waiting = False
+        """Somebody waits for another partition or for a model: look again soon."""
+        self._model: Bundle | None = None
+        self._turns_ends: dict[int, int] | None = None
+        self._turns_standings: dict[int, Standing] | None = None
+
+    def begin_turn(self) -> None:
+        """Forget what was asked of the broker and the store for the last turn."""
+        self.waiting = False
+        self._turns_ends, self._turns_standings = None, None
+
+    def unit(self, lane: Lane) -> Unit | None:
+        """Choose what a lane does next."""
+        if lane.bundle is None:
+            return self._with_new_model(lane)
+        if not lane.state.sweep.ended:
+            turn_of_events = self._plan.rules.clock == "wall" and lane.swept_last and lane.buffer is not None
+            return self._events(lane) if turn_of_events else self._chunk(lane)
+        if lane.state.sweep.number == 0 or not lane.statistics.is_valid:
+            return self._begin(lane, max(lane.state.day, self._wall_day(lane)))
+        if self._plan.rules.clock == "wall":
+            day = self._wall_day(lane)
+            return self._begin(lane, day) if day > lane.state.day else self._events(lane)
+        return self._under_event_clock(lane)
+
+    def _wall_day(self, lane: Lane) -> int:
+        """Return today by the wall clock, which never runs backwards here; the lane's day under the event clock."""
+        if self._plan.rules.clock == "event":
+            return lane.state.day
+        return max(lane.state.day, today_in(self._plan.zone, self._now()))
+
+    def _events(self, lane: Lane) -> Events | None:
+        piece = lane.cut(self._plan.rules)
+        return Events(piece) if piece is not None and piece.now.records else None
+
+    def _under_event_clock(self, lane: Lane) -> Unit | None:
+        piece = lane.cut(self._plan.rules)
+        if piece is not None and piece.now.records:
+            lane.waiting_since = None
+            return Events(piece)
+        if piece is None and not self._quiet(lane):
+            return None
+        others = self._standings(lane.partition)
+        day = target_day(lane.state, piece.turn_to if piece else None, others, lagging=piece is not None)
+        if day is None or not self._model_made(lane, day - 1):
+            self.waiting = self.waiting or piece is not None or day is not None
+            return None
+        lane.waiting_since = None
+        return self._begin(lane, day)
+
+    def _quiet(self, lane: Lane) -> bool:
+        """Say whether the lane's log has been at its end for a while."""
+        now = self._now()
+        if lane.quiet_since is None:
+            lane.quiet_since = now
+        since = now - lane.quiet_since
+        if since < FOLLOW_AFTER_S:
+            return False
+        return since >= SILENT_AFTER_S or self._ends()[lane.partition] <= lane.state.applied
+
+    def _ends(self) -> dict[int, int]:
+        """Return all partitions' end offsets, asked for once a turn."""
+        if self._turns_ends is None:
+            self._turns_ends = self._parts.source.ends(frozenset(range(self._plan.partitions)))
+        return self._turns_ends
+
+    def _standings(self, partition: int) -> dict[int, Standing]:
+        """Return the days of all other partitions, ours from memory, the others' from Redis; read once a turn."""
+        if self._turns_standings is None:
+            fences = self._parts.store.fences([p for p in range(self._plan.partitions) if p not in self._lanes])
+            states = {p: decode_state(fence.state) for p, fence in fences.items()}
+            states |= {p: lane.state for p, lane in self._lanes.items()}
+            self._turns_standings = {p: Standing(state.day, self._lags(p, state)) for p, state in states.items()}
+        return {p: standing for p, standing in self._turns_standings.items() if p != partition}
+
+    def _lags(self, partition: int, state: PartitionState) -> bool:
+        """Say whether a partition's log holds more. Of ours that is mostly known without asking the broker."""
+        lane = self._lanes.get(partition)
+        if lane is not None:
+            quiet_for = 0.0 if lane.quiet_since is None else self._now() - lane.quiet_since
+            if lane.buffer is not None or quiet_for < FOLLOW_AFTER_S:
+                return True
+            if quiet_for >= SILENT_AFTER_S:
+                return False
+        return state.applied < self._ends()[partition]
+
+    def _model_made(self, lane: Lane, day: int) -> bool:
+        """Say whether the model of `day` is live, or has been waited for long enough (counted)."""
+        if self._model is None or not made_for(self._model, day):
+            self._model = self.live_model()
+        if made_for(self._model, day):
+            return True
+        now = self._now()
+        lane.waiting_since = lane.waiting_since or now
+        # The leader waits as long itself before it goes on without a snapshot.
+        if now - lane.waiting_since < 2 * deadline_of("event"):
+            return False
+        lane.state = msgspec.structs.replace(lane.state, counters=lane.state.counted({"model_waits_expired": 1}))
+        return True
+
+    def live_model(self) -> Bundle:
+        number = self._parts.registry.current()
+        bundle = None if number is None else self._parts.registry.load(number)
+        if bundle is None:
+            raise Stop(ExitCode.INCOMPATIBLE, "the registry holds no model that can be read: bootstrap again")
+        return bundle
+
+    def _begin(self, lane: Lane, day: int) -> Unit:
+        """Start a sweep in memory; its first chunk commits the start (PROTOCOL C5)."""
+        bundle = self.live_model()
+        population = lane.statistics.total if lane.statistics.is_valid else 0
+        changed = lane.bundle is not None and bundle.version != lane.state.sweep.version
+        lane.previous = lane.bundle if changed else None
+        lane.state = sweep.begin(lane.state, day, bundle, content_hash(bundle), population)
+        lane.bundle = bundle
+        return self._chunk(lane)
+
+    def _with_new_model(self, lane: Lane) -> Unit | None:
+        """A state that names an unknown model waits for one with a number above, and is swept anew (C7)."""
+        bundle = self.live_model()
+        if bundle.version <= lane.state.sweep.version:
+            self._leader.replace_unknown(self._parts.store.fences(range(self._plan.partitions)))
+            self.waiting = True
+            return None
+        ended = msgspec.structs.replace(lane.state.sweep, cursor=None)
+        lane.state = msgspec.structs.replace(lane.state, sweep=ended)
+        return self._begin(lane, lane.state.day)
+
+    def _chunk(self, lane: Lane) -> Sweeping:
+        cursor = lane.state.sweep.cursor
+        assert cursor is not None
+        found: Chunk = self._parts.store.chunk(lane.partition, cursor, CHUNK_SIZE)
+        return Sweeping(found, last=len(found.ids) < CHUNK_SIZE)

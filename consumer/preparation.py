@@ -1,0 +1,109 @@
+"""From a unit to a prepared commit: gather what the pure decisions need, ask them, lay the answer out for the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from consumer import erasure, sweep
+from consumer.erasure import keyed_hash
+from consumer.lane import Events, Lane, Prepared, Sweeping, Unit
+from consumer.messages import encode_outbox
+from consumer.partition import encode_state
+from consumer.plan import Parts, Plan
+from consumer.step import Context, Decision, Mark, step, wanted
+from features.store import Commit, Snapshot
+from features.transaction import Control, local_seconds
+from models.population import encode as encode_statistics
+
+
+class Decider:
+    """Decides units; beside the customers' states it reads erasure marks and, for an erasure, learning rows."""
+
+    def __init__(self, parts: Parts, plan: Plan) -> None:
+        self._parts, self._plan = parts, plan
+
+    def decide(self, lane: Lane, unit: Unit, blobs: Sequence[bytes | None]) -> Decision:
+        context = self._context(lane)
+        if isinstance(unit, Sweeping):
+            lane.swept_last = True
+            part = unit.chunk
+            return sweep.chunk(context, part.ids, part.positions, part.blobs, unit.last)
+        lane.swept_last = False
+        piece = unit.piece
+        if piece.control is not None and piece.control.kind == "erase":
+            return self._erase(lane, context, piece.control, blobs[0])
+        if piece.control is not None:
+            counters = lane.state.counted({"lines": 1, "ticks": 1})
+            after = msgspec.structs.replace(lane.state, applied=piece.now.stop, counters=counters)
+            return Decision(after, lane.statistics)
+        names = wanted(piece.now)
+        return step(context, piece, blobs, self._marks(lane, names))
+
+    def _context(self, lane: Lane) -> Context:
+        assert lane.bundle is not None
+        return Context(
+            state=lane.state,
+            statistics=lane.statistics,
+            bundle=lane.bundle,
+            previous=lane.previous,
+            rules=self._plan.rules,
+            history=self._plan.history,
+            wants_touched=self._parts.learner.needs_touched,
+        )
+
+    def _marks(self, lane: Lane, names: Sequence[str]) -> dict[str, Mark]:
+        if not lane.state.erased:
+            return {}
+        hashes = [keyed_hash(self._plan.erasure_key, name) for name in names]
+        found = self._parts.store.marks(lane.partition, hashes)
+        return {
+            name: msgspec.json.decode(mark, type=Mark)
+            for name, mark in zip(names, found, strict=True)
+            if mark is not None
+        }
+
+    def _erase(self, lane: Lane, context: Context, control: Control, blob: bytes | None) -> Decision:
+        at = control.at
+        if at is None:
+            published = datetime.fromtimestamp(control.published_ms / 1000, UTC)
+            event_clock = self._plan.rules.clock == "event"
+            at = lane.state.watermark if event_clock else local_seconds(published, self._plan.zone)
+        number = lane.state.sweep.number
+        rows = {
+            f"{name}:{n}": self._parts.store.rows(lane.partition, name, n)
+            for name, oldest in (("sample", number - 1), ("touched", number - 2))
+            for n in range(max(oldest, 0), number + 1)
+        }
+        earlier = self._marks(lane, [control.customer]).get(control.customer)
+        control = msgspec.structs.replace(control, at=at)
+        return erasure.erase(context, control, blob, earlier, self._plan.erasure_key, rows)
+
+
+def as_commit(lane: Lane, unit: Unit, decision: Decision) -> Prepared:
+    """Return the commit that writes a decision, on top of the one that Kafka is known to have."""
+    number = decision.state.sweep.number
+    snapshot = decision.snapshot
+    commit = Commit(
+        epoch=lane.epoch,
+        parent=lane.last,
+        id=lane.next_id,
+        state=encode_state(decision.state),
+        outbox=encode_outbox(decision.outbox),
+        sweep=number,
+        states=decision.states,
+        created=decision.created,
+        deleted=decision.deleted,
+        statistics=encode_statistics(decision.statistics),
+        day_entry=None if decision.day_entry is None else msgspec.json.encode(decision.day_entry),
+        begins=decision.begins,
+        sample=decision.sample,
+        touched=decision.touched,
+        snapshot=None if snapshot is None else Snapshot(snapshot.number, msgspec.msgpack.encode(snapshot)),
+        marks=decision.marks,
+        replaced=decision.replaced,
+    )
+    dead = {refusal.offset: lane.raw[refusal.offset] for refusal in decision.outbox.dead}
+    return Prepared(decision, commit, dead, unit.piece if isinstance(unit, Events) else None)
