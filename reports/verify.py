@@ -45,7 +45,7 @@ def verify(facts: Facts, history: History, models: Mapping[int, bytes], partitio
         output_differences=counts["output"],
         revision_errors=counts["revision"],
         verified_from=tuple(part.verified_from() for part in parts),
-        folded=sum(part.folded for part in parts),
+        blurred=sum(part.blurred for part in parts),
         replayed=sum(part.replayed for part in parts),
         differences=tuple(differences[:SHOWN]),
     )
@@ -86,7 +86,7 @@ class _Part:
         self.facts, self.models, self.rows, self.partition = facts, models, rows, partition
         self.differences: list[Difference] = []
         self.counters: Counter[str] = Counter()
-        self.customers = self.folded = self.replayed = self.unseen = self.unread = 0
+        self.customers = self.blurred = self.replayed = self.unseen = self.unread = 0
         self.rewinds = _effective(partition.standing.rewinds)
         self.whole = partition.input_from <= partition.start
         """Whether every record since the history is there; otherwise nothing can be recomputed."""
@@ -121,7 +121,7 @@ class _Part:
             if any(isinstance(item, Erase) for item in stream.items.get(name, ())):
                 known = partition.completeness == "whole" and not self.rewinds
                 erased[name] = (customer.erased_at, chain.mark if known else None)
-            self.folded += life is not None and life.folded
+            self.blurred += life is not None and life.blurred
         self._compare_partition(stream.refused, sums, erased)
 
     def _compare_partition(
@@ -129,7 +129,7 @@ class _Part:
     ) -> None:
         partition = self.partition
         found = list(compare_counters(partition, self.counters))
-        if partition.statistics is not None and sums is not None and not self.folded:
+        if partition.statistics is not None and sums is not None and not self.blurred:
             found += compare_statistics(partition.statistics, sums)
         if self.facts.erasure_key is not None:
             found += compare_marks(self.facts, partition, erased)
@@ -247,6 +247,8 @@ class _Part:
             life.add(order, time // DAY, amount, units)
             if event and time // DAY >= last - facts.dedupe_days:
                 life.remember(event, last, last - facts.dedupe_days)
+        life.expire(facts.first_day - facts.horizon_days)
+        life.fold()
         past.life = life
         return past
 

@@ -168,6 +168,7 @@ class Customer:
         if line.event:
             life.remember(line.event, turn.day, turn.day - self._facts.dedupe_days)
         life.add(line.order, line.time // DAY, line.amount, line.units)
+        life.fold()
         record = self._take(self._places.offsets, line.offset)
         if record is not None:
             self._silent = False
@@ -230,7 +231,7 @@ class Customer:
         return record
 
     def _judge(self, record: Published, turn: Turn, life: Life, segment: int, causes: set[str]) -> None:
-        if life.folded or record.value is None:
+        if life.blurred or record.value is None:
             return
         try:
             wrong = wrong_fields(record.value, life, turn, segment, causes)
@@ -243,11 +244,11 @@ class Customer:
 
     def _miss(self, expected: str) -> None:
         """Complain of a record that is not there, unless it may have been removed or is not recomputed."""
-        if not self._blind and not self.unsure and not (self.life is not None and self.life.folded):
+        if not self._blind and not self.unsure and not (self.life is not None and self.life.blurred):
             self._complain("missing record", expected, f"segment {self._shown}")
 
     def _extra(self, record: Published) -> None:
-        if not (self.life is not None and self.life.folded):
+        if not (self.life is not None and self.life.blurred):
             found = "a tombstone" if record.value is None else f"segment {record.segment}"
             self._complain("extra record", f"none at {_where(record)}", found)
 

@@ -168,8 +168,10 @@ class VerifiedFrom(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found. folded: customers above the ledger's cap, whose days were compared and labels were not;
-    replayed: customers with records that a recovery published again (PROTOCOL B4); differences: the first ones.
+    """What was found; differences: the first ones.
+
+    blurred: customers above the ledger's cap with lines of orders that were folded already, whose days were
+    compared and labels were not; replayed: customers with records that a recovery published again (PROTOCOL B4).
     """
 
     customers: int
@@ -179,7 +181,7 @@ class Verdict:
     output_differences: int
     revision_errors: int
     verified_from: tuple[VerifiedFrom, ...]
-    folded: int
+    blurred: int
     replayed: int
     differences: tuple[Difference, ...]
 
@@ -198,7 +200,7 @@ class Verdict:
             "output_differences": self.output_differences,
             "revision_errors": self.revision_errors,
             "verified_from": [entry._asdict() for entry in self.verified_from],
-            "folded": self.folded,
+            "blurred": self.blurred,
             "replayed": self.replayed,
             "differences": [difference._asdict() for difference in self.differences],
         }

@@ -17,7 +17,7 @@ from reports.verify_scoring import LAPSED, NO_NET, Features, Model, Orders, Reco
 from reports.verify_states import Sums
 
 CAP: Final = 1_000
-"""Records a customer may hold; beyond it the service folds the oldest into days."""
+"""Records a customer may hold; those before the newest so many are folded into one a day."""
 MAX_SEEN: Final = 4_096
 
 
@@ -52,7 +52,9 @@ def day_of(text: str) -> int:
 class Life:
     """Records in the horizon and all-time facts of one life. seen: event id -> day of its acceptance.
 
-    folded: it came above the cap, so only days compare; forgetful: more event ids than are kept.
+    days: what was folded, day -> [net, units, lines, positive orders]; blurred: a line came for an order that was
+    folded, and whether it met the order or its day depends on the batch: only the sums of days compare;
+    forgetful: more event ids than are kept.
     """
 
     seen: dict[int, int] = field(default_factory=dict)
@@ -60,8 +62,10 @@ class Life:
     first_day: float = inf
     last_day: float = -inf
     net: int = 0
-    folded: bool = False
+    days: dict[int, list[int]] = field(default_factory=dict)
+    blurred: bool = False
     forgetful: bool = False
+    _folded: set[int] = field(default_factory=set)
     _oldest: float = inf
     _orders: Orders | None = None
 
@@ -74,11 +78,23 @@ class Life:
         record = self.records.get((order, day))
         if record is None:
             self.records[order, day] = [amount, units, 1]
-            self.folded |= len(self.records) > CAP
+            self.blurred |= order in self._folded
         else:
             record[0] += amount
             record[1] += units
             record[2] += 1
+
+    def fold(self) -> None:
+        """Fold the records before the newest `CAP` into one a day."""
+        if len(self.records) <= CAP:
+            return
+        newest_first = sorted(self.records, key=lambda key: (-key[1], key[0]))
+        for order, day in newest_first[CAP:]:
+            net, units, lines = self.records.pop((order, day))
+            self._folded.add(order)
+            found = self.days.setdefault(day, [0, 0, 0, 0])
+            for at, more in enumerate((net, units, lines, int(net > 0))):
+                found[at] += more
 
     def remember(self, event: int, day: int, oldest: int) -> None:
         """Keep an event id, and at most the youngest `MAX_SEEN` of those not older than `oldest`."""
@@ -94,14 +110,18 @@ class Life:
         """Drop what lies before a day."""
         if self._oldest < first:
             self.records = {key: found for key, found in self.records.items() if key[1] >= first}
-            self._oldest = min((day for _, day in self.records), default=inf)
+            self.days = {day: found for day, found in self.days.items() if day >= first}
+            self._oldest = min((*(day for _, day in self.records), *self.days), default=inf)
             self._orders = None
 
     @property
     def orders(self) -> Orders:
         """The orders in the horizon."""
         if self._orders is None:
-            self._orders = Orders((order, day, net, units) for (order, day), (net, units, _) in self.records.items())
+            self._orders = Orders(
+                ((order, day, net, units) for (order, day), (net, units, _) in self.records.items()),
+                ((net, day, units, n) for day, (net, units, _, n) in self.days.items()),
+            )
         return self._orders
 
     def coordinates(self, model: Model, day: int) -> list[float]:

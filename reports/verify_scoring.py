@@ -81,8 +81,8 @@ def read_model(data: bytes) -> Model:
 class Orders:
     """A customer's orders in a horizon, summed up; made anew whenever one of them changes."""
 
-    def __init__(self, records: Iterable[tuple[int, int, int, int]]) -> None:
-        """records: (order, day, net, units)."""
+    def __init__(self, records: Iterable[tuple[int, int, int, int]], folded: Iterable[tuple[int, ...]] = ()) -> None:
+        """records: (order, day, net, units); folded: (net, day, units, positive orders) of days."""
         orders: dict[int, list[int]] = {}
         for order, day, net, units in records:
             found = orders.get(order)
@@ -92,10 +92,13 @@ class Orders:
                 found[0] += net
                 found[1] = max(found[1], day)
                 found[2] += units
-        self.orders = list(orders.values())
-        self.net = sum(net for net, _, _ in self.orders)
-        self.bought = [day for net, day, _ in self.orders if net > 0]
-        self.frequency = len(self.bought)
+        whole = [(net, day, units, int(net > 0)) for net, day, units in orders.values()]
+        days = [(net, day, units, n or int(net > 0)) for net, day, units, n in folded]
+        self.orders = whole + days
+        """(net, last day, units, positive orders) of each order, and of each folded day."""
+        self.net = sum(net for net, _, _, _ in self.orders)
+        self.bought = [day for _, day, _, n in self.orders if n]
+        self.frequency = sum(n for _, _, _, n in self.orders)
         self.last = max(self.bought, default=0)
         self.lapsed = not self.orders
         self.clustered = self.frequency > 0 and self.net > 0
@@ -110,12 +113,12 @@ class Orders:
             "monetary": self.net / MONEY,
         }
         for days in _WINDOWS:
-            recent = [net for net, last, _ in self.orders if last >= day - days]
-            found[f"frequency_{days}"] = sum(net > 0 for net in recent)
-            found[f"monetary_{days}"] = sum(recent) / MONEY
-        gross = sum(net for net, _, _ in self.orders if net > 0)
-        returned = -sum(net for net, _, _ in self.orders if net < 0)
-        items = sum(units for net, _, units in self.orders if net > 0)
+            recent = [(net, n) for net, last, _, n in self.orders if last >= day - days]
+            found[f"frequency_{days}"] = sum(n for _, n in recent)
+            found[f"monetary_{days}"] = sum(net for net, _ in recent) / MONEY
+        gross = sum(net for net, _, _, _ in self.orders if net > 0)
+        returned = -sum(net for net, _, _, _ in self.orders if net < 0)
+        items = sum(units for net, _, units, _ in self.orders if net > 0)
         found["basket_value"] = gross / MONEY / max(self.frequency, 1)
         found["basket_items"] = items / max(self.frequency, 1)
         span = max(self.bought, default=0) - min(self.bought, default=0)

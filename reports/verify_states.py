@@ -42,11 +42,6 @@ class State(NamedTuple):
     records: tuple[Record, ...]
     seen: tuple[tuple[int, int], ...]
 
-    @property
-    def folded(self) -> bool:
-        """Whether the oldest orders stand in records of a day."""
-        return any(record.order == FOLDED for record in self.records)
-
 
 def read_state(data: bytes) -> State | str:
     """Return the state, or what is wrong with its bytes."""

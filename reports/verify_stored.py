@@ -17,11 +17,11 @@ from reports.verify_states import FOLDED, State, Sums, read_state, read_statisti
 Found = tuple[str, Any, Any]
 """(kind, expected, found)."""
 
-Records = dict[tuple[int, int], tuple[int, int, int]]
-"""(order, day) -> (net, units, lines)."""
+Records = dict[tuple[int, int], tuple[int, int, int, int]]
+"""(order, day) -> (net, units, lines, orders folded into it)."""
 
-MOST_LINES = 65_535
-"""A record's count of lines stops there."""
+MOST = 65_535
+"""A record's counts stop there."""
 
 
 def compare_customer(facts: Facts, customer: Customer, data: bytes | None, turn: Turn, chain: Chain) -> Iterator[Found]:
@@ -39,7 +39,7 @@ def compare_customer(facts: Facts, customer: Customer, data: bytes | None, turn:
     yield from _ledger(stored, life, turn.day - facts.horizon_days)
     if not life.forgetful:
         yield from _seen(stored, life, turn.day - facts.dedupe_days)
-    unknown = life.folded or customer.unsure
+    unknown = life.blurred or customer.unsure
     pairs = {
         "first day": (life.first_day, stored.first_day),
         "last day": (life.last_day, stored.last_day),
@@ -58,12 +58,13 @@ def compare_customer(facts: Facts, customer: Customer, data: bytes | None, turn:
 
 def _ledger(stored: State, life: Life, horizon: int) -> Iterator[Found]:
     kept = [record for record in stored.records if record.day >= horizon]
-    life.folded |= any(record.order == FOLDED for record in kept)
-    theirs = {(record.order, record.day): (record.net, record.units, record.lines) for record in kept}
+    theirs = {(r.order, r.day): (r.net, r.units, r.lines, r.orders) for r in kept}
     if len(theirs) != len(kept):
         yield ("ledger", "each (order, day) once", "repeated ones")
-    mine = {key: (net, units, min(lines, MOST_LINES)) for key, (net, units, lines) in life.records.items()}
-    if life.folded:
+    mine = {key: (net, units, min(lines, MOST), 0) for key, (net, units, lines) in life.records.items()}
+    for day, (net, units, lines, orders) in life.days.items():
+        mine[FOLDED, day] = (net, units, min(lines, MOST), min(orders, MOST))
+    if life.blurred:
         mine, theirs = _by_day(mine), _by_day(theirs)
     if mine != theirs:
         order, day = min((key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)), key=_by_age)
@@ -78,9 +79,9 @@ def _by_age(key: tuple[int, int]) -> tuple[int, int]:
 def _by_day(records: Records) -> Records:
     """Add orders up to days: what the fold above the cap keeps."""
     days: Records = {}
-    for (_, day), (net, units, lines) in records.items():
-        before = days.get((FOLDED, day), (0, 0, 0))
-        days[FOLDED, day] = (before[0] + net, before[1] + units, before[2] + lines)
+    for (_, day), (net, units, lines, _) in records.items():
+        before = days.get((FOLDED, day), (0, 0, 0, 0))
+        days[FOLDED, day] = (before[0] + net, before[1] + units, before[2] + lines, 0)
     return days
 
 

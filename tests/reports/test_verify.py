@@ -480,17 +480,34 @@ def test_input_that_retention_took_leaves_only_the_output_to_be_checked(clean: E
     assert verify(facts, history, models, [double_output(short), parts[1]]).revision_errors == 1
 
 
-def test_a_customer_above_the_cap_of_orders_is_compared_by_days() -> None:
+def wholesale(more: list[dict[str, Any]], sizes: list[int]) -> Evidence:
     run = PureRun(partitions=1, rules=RULES, learner=None)
     for n in range(1_200):
         run.publish(line("wholesale", FIRST + n // 300, invoice_no=f"w{n}", unit_price=1 + n / 100))
-    run.publish(line("c1", FIRST + 3))
+    run.publish(line("c1", FIRST + 3), *more)
     run.tick(FIRST + 10)
-    run.settle([64] * 40)
-    facts, history, models, parts = run.evidence()
+    run.settle(sizes)
+    return run.evidence()
+
+
+@pytest.mark.parametrize("size", [1, 64, 700, 5_000])
+def test_a_customer_above_the_cap_of_orders_is_compared_as_folded(size: int) -> None:
+    facts, history, models, parts = wholesale([], [size] * 1_300)
     verdict = verify(facts, history, models, parts)
     assert verdict.differences == ()
-    assert verdict.folded == 1
+    assert verdict.blurred == 0
+    richer = changed_state(parts[0].states["wholesale"], NET, lambda n: n + 1)
+    states = dict(parts[0].states) | {"wholesale": richer}
+    assert not verify(facts, history, models, [replace(parts[0], states=states)]).ok
+
+
+@pytest.mark.parametrize("size", [1, 64, 5_000])
+def test_a_line_of_an_order_that_was_folded_blurs_a_customer_to_the_sums_of_his_days(size: int) -> None:
+    late = [line("wholesale", FIRST, invoice_no="w3"), line("wholesale", FIRST + 1, invoice_no="w4")]
+    facts, history, models, parts = wholesale(late, [size] * 1_300)
+    verdict = verify(facts, history, models, parts)
+    assert verdict.differences == ()
+    assert verdict.blurred == 1
     richer = changed_state(parts[0].states["wholesale"], NET, lambda n: n + 1)
     states = dict(parts[0].states) | {"wholesale": richer}
     assert not verify(facts, history, models, [replace(parts[0], states=states)]).ok
