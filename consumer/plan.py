@@ -41,3 +41,5 @@ class Plan:
     partition_of: Callable[[str], int]
     erasure_key: bytes
     refine_every_days: int = 7
+    instance: str | None = None
+    """The operator's name for this worker; two that share it fence each other."""

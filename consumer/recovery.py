@@ -115,13 +115,16 @@ def raised(
     last: Mapping[str, SegmentRecord],
     state: PartitionState,
     day_of: Mapping[str, int],
+    *,
+    same_generation: bool,
 ) -> tuple[dict[str, bytes], dict[str, int]]:
     """Raise revision, segment and entered day to what was published (B4).
 
     Returns (states to write, the last revision of each customer whom Redis lost as a whole). Of the latter
     nothing is made up: the replay brings him back, and his revisions go on. The label at the start of a
     customer's day stays what Redis knew, so that the replay decides by the same anchor as the first time.
-    day_of: the day of each `entered_on`.
+    day_of: the day of each `entered_on`. Another generation has other segments: of it only the revision
+    is raised, so that everybody is published anew under the new ones.
     """
     states = decode_states(blobs)
     heads, sweep = states.heads, state.sweep
@@ -137,14 +140,16 @@ def raised(
             lost[customer] = record.revision
         if blobs[row] is None or record.revision <= heads["revision"][row]:
             continue
+        heads["revision"][row] = record.revision
+        chosen.append(row)
+        if not same_generation:
+            continue
         if counted[row] and heads["sweep"][row] != sweep.number:
             heads["anchor"][row] = heads["segment"][row]
             heads["sweep"][row] = sweep.number
-        heads["revision"][row] = record.revision
         heads["segment"][row] = record.segment.id
         heads["previous"][row] = record.previous.id if record.previous else 0
         heads["entered_day"][row] = day_of[record.entered_on]
-        chosen.append(row)
     blobs_out = encode_states(States(heads, states.ledger, states.seen), np.array(chosen, np.int64))
     written = {customers[row]: blob for row, blob in zip(chosen, blobs_out, strict=True)}
     return written, lost

@@ -178,6 +178,7 @@ def plan_of(settings: Settings, binding: Binding) -> Plan:
         partition_of=local_partition_of(binding.partitions),
         erasure_key=settings.erasure_key_bytes,
         refine_every_days=settings.refine_every_days,
+        instance=settings.instance,
     )
 
 

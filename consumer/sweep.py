@@ -20,7 +20,7 @@ from consumer.partition import EVERYONE, START, DayEntry, PartitionState, Snapsh
 from consumer.scoring import score, within_horizon
 from consumer.step import Context, Decision, sample_rows, turned
 from features.codec import InvalidState, States, decode_states, encode_states
-from models.bundle import LAPSED, Bundle
+from models.bundle import Bundle
 from models.population import Statistics
 from models.population import encode as encode_statistics
 
@@ -92,7 +92,7 @@ def chunk(
         day_entry=_entry(state) if begins else None,
         begins=begins,
         sample=sample_rows(context, np.array(positions, np.int64), scores, rows),
-        snapshot=_snapshot(sweep, statistics) if last else None,
+        snapshot=_snapshot(sweep, statistics) if last and statistics.is_valid else None,
     )
 
 

@@ -126,6 +126,7 @@ class Takeover:
     def _catch_up(self, partition: int, found: Found, epoch: int) -> tuple[str, PartitionState]:
         """Raise what Redis lost from what was published, in a commit of its own (B4); return its id and state."""
         last = published(self._output(partition))
+        same_generation = found.fence.last != "0:0"
         entered = {record.entered_on for record in last.values()}
         day_of = {text: date.fromisoformat(text).toordinal() - EPOCH_ORDINAL for text in entered}
         states: dict[str, bytes] = {}
@@ -134,7 +135,7 @@ class Takeover:
         for low in range(0, len(customers), LOAD_CHUNK):
             names = customers[low : low + LOAD_CHUNK]
             blobs = self._store.load({partition: names})[partition]
-            written, lost = raised(names, blobs, last, found.state, day_of)
+            written, lost = raised(names, blobs, last, found.state, day_of, same_generation=same_generation)
             states |= written
             for customer, revision in lost.items():
                 hashed = keyed_hash(self._erasure_key, customer)

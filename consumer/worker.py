@@ -49,6 +49,9 @@ IDLE_POLL_S = 0.25
 WAITING_POLL_S = 0.02
 RETRY_S = 0.5
 ALARM_RETRY_S = 5.0
+RIVAL_FENCES = 3
+RIVAL_WITHIN_S = 60.0
+"""A named worker that is fenced so often within so long has a rival of its name; once may be a timeout."""
 
 
 def never(point: str) -> None:
@@ -99,6 +102,7 @@ class Worker:
         self._store_retry_at = 0.0
         self._stopping = False
         self._led: int | None = None
+        self._fenced_at: list[float] = []
         self._membership = Membership(-1, "", None, frozenset())
 
     def stop(self) -> None:
@@ -155,8 +159,9 @@ class Worker:
             raise Stop(ExitCode.INPUT_LOST, f"{gap}; see docs/operations.md, exit code 3") from gap
         except TransportError as error:
             if not error.retriable:
-                raise Stop(ExitCode.INTERNAL, str(error)) from error
+                raise Stop(ExitCode.FENCED if error.fenced else ExitCode.INTERNAL, str(error)) from error
             self._observer.trouble("reading", error)
+            self._note_fence(error)
             records = {}
         self._membership = source.membership()
         change = source.rebalanced()
@@ -244,6 +249,7 @@ class Worker:
     def _take_over_later(self, partition: int, error: TransportError) -> None:
         """Try again soon, with a new producer; what time alone does not mend pauses this partition alone (A4)."""
         self._sink_open = False
+        self._note_fence(error)
         if error.retriable:
             self._retry_at[partition] = self._now() + WAITING_POLL_S
             self._observer.trouble(f"taking partition {partition} over", error)
@@ -367,9 +373,23 @@ class Worker:
         except TransportError as error:
             self._observer.trouble("publishing", error)
             self._sink_open = False
+            self._note_fence(error)
             self._abandon(list(self._lanes.values()))
             return False
         return True
+
+    def _note_fence(self, error: TransportError) -> None:
+        """Stop where another worker has our name: the two would take everything from each other for ever."""
+        if not error.fenced or self._plan.instance is None:
+            return
+        now = self._now()
+        self._fenced_at = [at for at in self._fenced_at if now - at < RIVAL_WITHIN_S] + [now]
+        if len(self._fenced_at) >= RIVAL_FENCES:
+            raise Stop(
+                ExitCode.FENCED,
+                f"fenced {RIVAL_FENCES} times within a minute: another worker runs as instance {self._plan.instance}; "
+                "give each worker a name of its own, or none",
+            )
 
     # 7 -- lead -----------------------------------------------------------------------------------------
 

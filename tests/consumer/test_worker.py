@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import pytest
 
+from consumer.exits import ExitCode, Stop
+from consumer.ports import TransportError
 from tests.harness.world import FIRST_DAY, World, line, shopping
 
 POINTS = (
@@ -221,3 +223,30 @@ def test_two_workers_share_the_partitions_and_one_dies(undisturbed: World) -> No
     assert world.labels() == undisturbed.labels()
     assert world.counters() == undisturbed.counters()
     revisions_are_whole(world)
+
+
+def test_a_new_generation_publishes_everybody_anew_under_its_own_segments() -> None:
+    world = World(partitions=1)
+    world.publish(*shopping(4, days=3))
+    worker = world.settle()
+    before = {record["customer_id"]: record["revision"] for record in world.output()}
+    world.lose(worker)
+    world.begin_generation(dict(world.customers().items()))
+    world.settle()
+    after = [record for record in world.output() if int(record["headers"]["epoch"]) > 1]
+    first = {record["customer_id"]: record for record in reversed(after)}
+    assert {name: record["revision"] for name, record in first.items()} == {n: r + 1 for n, r in before.items()}
+    assert {record["cause"] for record in first.values()} == {"bootstrap"}
+
+
+def test_two_workers_of_one_name_stop_instead_of_fencing_each_other_for_ever() -> None:
+    world = World(partitions=1, instance="twin")
+    world.publish(*shopping(4, days=3))
+    worker = world.worker()
+    for _ in range(3):
+        worker.turn()
+    for _ in range(3):
+        world.kafka.plan("mid_transaction", TransportError("a newer producer", retriable=True, fenced=True))
+    with pytest.raises(Stop, match="instance twin") as caught:
+        world.settle(worker)
+    assert caught.value.code is ExitCode.FENCED

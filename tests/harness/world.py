@@ -14,12 +14,15 @@ from typing import Any
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
 from consumer.observer import Silence
 from consumer.partition import History, PartitionState, Rules, Sweep, decode_state, encode_state
 from consumer.plan import Parts, Plan
 from consumer.publication import Topics
 from consumer.worker import Worker
-from features.codec import decode_states
+from features.codec import decode_states, encode_states
+from features.identity import position
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, Segment, content_hash
 from models.learner import learner_named
@@ -126,6 +129,7 @@ class World:
         max_poll_records: int = 5_000,
         forgets_commits: bool = False,
         learner: str = "population",
+        instance: str | None = None,
     ) -> None:
         names = (TOPICS.input, TOPICS.output, TOPICS.dead_letters, TOPICS.erasures)
         self.kafka = MemoryKafka(dict.fromkeys(names, partitions), forgets_commits=forgets_commits)
@@ -133,15 +137,28 @@ class World:
         bundle = first_model()
         self.registry = MemoryRegistry(bundle)
         self.partitions, self.max_poll_records, self.learner = partitions, max_poll_records, learner
+        self.instance = instance
         self.rules = rules or Rules(horizon_days=60, clock="event")
         self.history = history or History()
         self.clock = Clock((FIRST_DAY - date(1970, 1, 1)).days * 86_400.0 + 400 * 86_400)
         self.crash = CrashPlan()
         self.workers: list[Worker] = []
+        self.begin_generation({})
+
+    def begin_generation(self, states: dict[str, bytes]) -> None:
+        """Start anew as a bootstrap does: unlabelled states, commit 0:0, the input from its beginning."""
         first = day_number(FIRST_DAY)
-        for partition in range(partitions):
+        bundle = self.registry.versions[1]
+        for partition in range(self.partitions):
             sweep = Sweep(0, first, 1, content_hash(bundle), None)
-            self.store.begin(partition, encode_state(PartitionState(0, sweep, first * 86_400)))
+            end = len(self.kafka.log(TOPICS.input, partition).entries) if states else 0
+            self.store.begin(partition, encode_state(PartitionState(end, sweep, first * 86_400)))
+        decoded = decode_states(list(states.values()))
+        for name in ("segment", "previous", "anchor", "revision", "sweep", "entered_day"):
+            decoded.heads[name] = 0
+        blobs = encode_states(decoded, np.arange(len(states)))
+        for customer, blob in zip(states, blobs, strict=True):
+            self.store.put(self.home(customer), customer, position(customer), blob)
 
     def home(self, customer: str) -> int:
         """Return a customer's partition; any fixed rule will do where no Kafka client partitions."""
@@ -183,6 +200,7 @@ class World:
             partitions=self.partitions,
             partition_of=self.home,
             erasure_key=b"key",
+            instance=self.instance,
         )
         made = Worker(parts, plan, now=self.clock, crash_point=point)
         self.workers.append(made)
