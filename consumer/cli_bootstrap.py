@@ -10,6 +10,7 @@ from rich.console import RenderableType
 
 from consumer import service
 from consumer.bootstrap import Prepared
+from consumer.cli_model import segments_table
 from consumer.cli_options import moment
 from consumer.cli_output import Output, table
 from consumer.csv_cleaning import WHY_TWO_VIEWS, Funnel
@@ -120,19 +121,3 @@ def k_table(prepared: Prepared) -> list[RenderableType]:
     names = list(rows[0])
     body = [[round(v, 3) if isinstance(v, float) else v for v in row.values()] for row in rows]
     return [table("Choice of k", [f"{name}>" for name in names], body), prepared.choice.reason]
-
-
-def segments_table(segments: tuple[Profile, ...], title: str | None) -> RenderableType:
-    """Return one row a segment: size, share of revenue, medians."""
-    rows = [
-        (s.id, s.name, s.customers, f"{s.share_of_customers:.1%}", f"{s.share_of_revenue:.1%}", *_medians(s))
-        for s in segments
-    ]
-    columns = ["id>", "segment", "customers>", "share>", "revenue>", "days ago>", "orders>", "net>"]
-    return table(title, columns, rows)
-
-
-def _medians(segment: Profile) -> tuple[str, ...]:
-    return tuple(
-        "" if value is None else f"{value:,.0f}" for value in (segment.recency, segment.frequency, segment.monetary)
-    )

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 from rich.console import RenderableType
 
-from consumer.cli_bootstrap import segments_table
 from consumer.cli_output import Output, table
 from consumer.partition import iso
 from consumer.place import Place
@@ -74,3 +73,19 @@ def measure(everybody: Population, bundle: Bundle) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def segments_table(segments: tuple[Profile, ...], title: str | None) -> RenderableType:
+    """Return one row a segment: size, share of revenue, medians."""
+    rows = [
+        (s.id, s.name, s.customers, f"{s.share_of_customers:.1%}", f"{s.share_of_revenue:.1%}", *_medians(s))
+        for s in segments
+    ]
+    columns = ["id>", "segment", "customers>", "share>", "revenue>", "days ago>", "orders>", "net>"]
+    return table(title, columns, rows)
+
+
+def _medians(segment: Profile) -> tuple[str, ...]:
+    return tuple(
+        "" if value is None else f"{value:,.0f}" for value in (segment.recency, segment.frequency, segment.monetary)
+    )

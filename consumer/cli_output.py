@@ -47,13 +47,13 @@ class Output:
 
     def note(self, text: str) -> None:
         """Tell a person something beside the result."""
-        self.err.print(text, markup=False)
+        self.err.print(text, markup=False, soft_wrap=True)
 
     def error(self, code: ExitCode, text: str) -> None:
         """Say in a sentence why the command failed."""
         if self.as_json:
             self.out.out(as_json({"error": text, "exit_code": int(code)}), highlight=False)
-        self.err.print(f"segmenter: {text}", markup=False)
+        self.err.print(f"segmenter: {text}", markup=False, soft_wrap=True)
 
     @contextmanager
     def progress(self) -> Iterator[Tell]:

@@ -88,9 +88,9 @@ def _head(scene: Scene) -> Text:
     share = min(scene.applied / scene.of, 1.0) if scene.of else 0.0
     text = Text(no_wrap=True)
     text.append(f"{scene.day or '...':<12}", style="bold")
-    text.append_text(_bar(share, 26, "green"))
+    text.append_text(_bar(share, 24, "green"))
     text.append(f" {share:4.0%}")
-    text.append(f"{scene.applied:>12,} events{scene.rate:>8,.0f}/s", style="dim")
+    text.append(f"{scene.applied:>12,} events {scene.rate:>9,.0f}/s", style="dim")
     return text
 
 
@@ -108,9 +108,9 @@ def _bars(scene: Scene) -> Table:
 
 def _moves(scene: Scene) -> Table:
     table = Table.grid(padding=(0, 1))
-    for _ in range(2):
-        table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True, min_width=max(map(len, CAUSES)))
+    table.add_column(no_wrap=True, min_width=max(map(len, MEANING.values())))
+    table.add_column(no_wrap=True, min_width=7, justify="right")
     table.add_column(no_wrap=True, overflow="ellipsis")
     table.add_row(*(Text(name, style="dim") for name in ("moved by", "", "moves", "  the last one")))
     for cause in CAUSES:

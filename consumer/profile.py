@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import numpy as np
 
-from consumer.bootstrap import Prepared
 from consumer.scoring import score, within_horizon
 from features.codec import NO_DAY, States
 from features.ledger import Ints
 from features.vector import RFM, Floats, vectors
 from models.bundle import FIXED, Bundle
+
+if TYPE_CHECKING:  # pandas and scikit-learn take seconds
+    from consumer.bootstrap import Prepared
 
 
 class Profile(msgspec.Struct, frozen=True):

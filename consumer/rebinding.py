@@ -11,11 +11,13 @@ import msgspec
 from consumer.cli_topics import create_embedded
 from consumer.cli_verify import REBOUND
 from consumer.kafka_admin import topic_facts
+from consumer.messages import Outbox, encode_outbox
 from consumer.partition import decode_state, encode_state
 from consumer.place import Place
 from consumer.service import connect_redis
 from features.redis_generation import GenerationLoader, read_binding
 from features.redis_store import RedisStore
+from features.store import Commit, Fence
 
 
 def begin_embedded(place: Place) -> None:
@@ -29,9 +31,24 @@ def begin_embedded(place: Place) -> None:
     assert place.directory is not None, "a pair runs on a directory"
     (place.directory / REBOUND).touch()
     store = RedisStore(client, settings.namespace, binding.generation)
-    loader = GenerationLoader(client, settings.namespace, binding.generation)
     for partition, fence in store.fences(range(binding.partitions)).items():
-        state = msgspec.structs.replace(decode_state(fence.state), applied=0)
-        loader.put_state(partition, encode_state(state))
+        _from_the_beginning(store, partition, fence)
     topic_id = topic_facts(kafka, settings.transactions_topic).topic_id
+    loader = GenerationLoader(client, settings.namespace, binding.generation)
     loader.finish(msgspec.structs.replace(binding, topic_id=topic_id))
+
+
+def _from_the_beginning(store: RedisStore, partition: int, fence: Fence) -> None:
+    """Let a partition read from offset 0, in a commit of its own whose outbox is empty."""
+    state = decode_state(fence.state)
+    epoch = fence.epoch + 1
+    store.raise_epoch(partition, epoch)
+    commit = Commit(
+        epoch=epoch,
+        parent=fence.last,
+        id=f"{epoch}:{int(fence.last.partition(':')[2]) + 1}",
+        state=encode_state(msgspec.structs.replace(state, applied=0)),
+        outbox=encode_outbox(Outbox()),
+        sweep=state.sweep.number,
+    )
+    store.commit(partition, commit)

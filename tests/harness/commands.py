@@ -1,0 +1,95 @@
+"""The command line as a user calls it: in a process of its own, in a folder and an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+WAIT_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its stdout as the one JSON document that it should be."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Where commands run: nothing of the caller's SEGMENTER_ variables reaches them."""
+
+    folder: Path
+    variables: Mapping[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the commands."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SEGMENTER_", "COV_"))}
+        return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"} | dict(self.variables)
+
+    def __call__(self, command: str | Sequence[str], *, timeout: float = 120.0) -> Done:
+        """Run `segmenter ...` to its end."""
+        arguments = shlex.split(command) if isinstance(command, str) else list(command)
+        found = subprocess.run(
+            [sys.executable, "-m", "consumer.cli", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Done(found.returncode, found.stdout, found.stderr)
+
+    @contextmanager
+    def running(self, command: str) -> Iterator[subprocess.Popen[str]]:
+        """Run a command beside what the block does; it is told to end with the block, and killed if it does not."""
+        log = self.folder / f"{re.sub('[^a-z]+', '-', command)[:40]}.log"
+        with log.open("a") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "consumer.cli", *shlex.split(command)],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=file,
+                stderr=file,
+                text=True,
+            )
+            try:
+                yield process
+                process.send_signal(signal.SIGTERM)
+                process.wait(30)
+            finally:
+                process.kill()
+                process.wait()
+
+    def until_caught_up(self, *options: str) -> dict[str, Any]:
+        """Return the status as soon as nothing lags and nobody sweeps."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            found = self(["status", "--json", *options])
+            if found.code == 0:
+                status: dict[str, Any] = found.json
+                swept = all(p["swept"] == 1.0 and p["sequence"] for p in status["partitions"])
+                if status["lag"] == 0 and swept and len({p["day"] for p in status["partitions"]}) == 1:
+                    return status
+        raise AssertionError(f"not caught up within {WAIT_S:g} s: {self('status')}")
