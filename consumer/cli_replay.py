@@ -77,7 +77,7 @@ def publish(place: Place, files: HistoryFiles, plan: ReplayPlan, progress: Tell,
     factor = _speed(plan.speed)
     window = Window(moment(plan.start, "--from", settings), moment(plan.until, "--until", settings))
     closing = day(plan.tick, "--tick")
-    chosen = window.of(files.read(settings, progress))
+    chosen = window.of(files.read(settings, progress, everything=True))
     if not len(chosen):
         raise Stop(ExitCode.USAGE, "no line of the history lies between --from and --until: nothing to publish")
     reader = KafkaReader(kafka)

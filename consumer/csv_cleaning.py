@@ -109,9 +109,13 @@ class Funnel:
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """Which rows stay (bool), each row's occurrence among the equal rows of its file (int64), and the funnel."""
+    """Which rows stay (bool), each row's occurrence among the equal rows of its file (int64), and the funnel.
+
+    publishable: the rows that stay and those that the stream refuses by rules of its own (bool).
+    """
 
     keep: Flags
+    publishable: Flags
     occurrence: Ints
     funnel: Funnel
 
@@ -140,6 +144,7 @@ def clean(rows: Rows, options: CsvOptions) -> Cleaned:
     readable_customers = keep.copy()
     out("zero quantity", rows.quantity == 0)
     out("price not above zero", rows.price <= 0)
+    refused_there = (rows.reason == 0) & ~rows.foreign & (rows.guest | (rows.quantity == 0) | (rows.price <= 0))
     out("repeated event", _repeated_events(rows, occurrence, keep))
     (out if options.repeats == "drop" else count)("exact repeat", repeat)
     (out if options.non_products == "drop" else count)("non-product code", non_product)
@@ -151,7 +156,7 @@ def clean(rows: Rows, options: CsvOptions) -> Cleaned:
         textbook=_textbook(rows, readable_customers, repeat),
         unreadable=_unreadable(rows),
     )
-    return Cleaned(keep, occurrence, funnel)
+    return Cleaned(keep, keep | refused_there, occurrence, funnel)
 
 
 def occurrences(rows: Rows) -> Ints:

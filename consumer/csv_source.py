@@ -47,7 +47,8 @@ class History:
     int64, seconds of the shop's wall clock since 1970-01-01T00:00; amount: int64, signed, in 1/10,000;
     units: int64, signed; order: uint64, hash64 of the invoice; file, row: int64, which file (index into
     `files`) and the row in it as a spreadsheet counts; occurrence: int64, the number among equal rows of
-    the file; event: the mapped id column, or None. `split` and `take` keep customers and funnel.
+    the file; event: the mapped id column, or None; kept: bool, False for lines
+    that are only to be published. `split` and `take` keep customers and funnel.
     """
 
     customers: tuple[str, ...]
@@ -68,6 +69,7 @@ class History:
     row: Ints
     occurrence: Ints
     event: Texts | None
+    kept: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -145,15 +147,25 @@ def find(path: Path) -> Source:
     raise CsvError(f"{path}: no file to read in it; it should hold one of {', '.join(SUFFIXES)}")
 
 
-def read_history(paths: Sequence[Path], options: CsvOptions | None = None, progress: Progress | None = None) -> History:
-    """Read, clean and hash files (directories: see `find`); raise CsvError naming the file, the row and the remedy."""
+def read_history(
+    paths: Sequence[Path],
+    options: CsvOptions | None = None,
+    progress: Progress | None = None,
+    *,
+    everything: bool = False,
+) -> History:
+    """Read, clean and hash files (directories: see `find`); raise CsvError naming the file, the row and the remedy.
+
+    everything: keep also the lines that a stream would carry and refuse by itself (guests, whose customer is
+    "", prices not above zero, quantities of zero), for a replay.
+    """
     options = options or CsvOptions()
     files = [file.resolve() for path in paths for file in find(path).paths]
     if repeated := {file for file in files if files.count(file) > 1}:
         raise CsvError(f"{min(repeated)}: given twice")
     table = read_table(files, options, progress or _silent)
     rows = parse(table, options)
-    return _history(rows, clean(rows, options))
+    return _history(rows, clean(rows, options), everything)
 
 
 def fold_history(history: History) -> tuple[tuple[str, ...], Ledger]:
@@ -169,8 +181,8 @@ def _silent(_done: int, _total: int) -> None:
     """Tell nobody."""
 
 
-def _history(rows: Rows, cleaned: Cleaned) -> History:
-    keep = np.flatnonzero(cleaned.keep)
+def _history(rows: Rows, cleaned: Cleaned, everything: bool) -> History:
+    keep = np.flatnonzero(cleaned.publishable if everything else cleaned.keep)
     customers, owner = _sorted_customers(rows.customer.take(keep))
     hashes = np.asarray([hash64(text) for text in rows.invoice.values], np.uint64)
     return History(
@@ -192,6 +204,7 @@ def _history(rows: Rows, cleaned: Cleaned) -> History:
         row=rows.table.row[keep],
         occurrence=cleaned.occurrence[keep],
         event=None if rows.event is None else rows.event.take(keep),
+        kept=cleaned.keep[keep],
     )
 
 

@@ -106,10 +106,12 @@ def _bootstrapped(place: Place, files: HistoryFiles, k: int) -> tuple[History, H
     settings, kafka = place.settings, place.broker()
     client = service.connect_redis(settings)
     start = service.begin_bootstrap(settings, kafka, client, replace=False)
-    history = files.read(settings, lambda _stage, _done, _of: None)
+    everything = files.read(settings, lambda _stage, _done, _of: None, everything=True)
+    history = everything.take(everything.kept)
     if not len(history):
         raise Stop(ExitCode.USAGE, "the file has no line that could be used; `segmenter bootstrap` tells why")
-    past, future = history.split(cut_day(history) * DAY_SECONDS - 1)
+    cut = cut_day(history) * DAY_SECONDS - 1
+    past, future = history.split(cut)[0], everything.split(cut)[1]
     if not len(past) or not len(future):
         raise Stop(
             ExitCode.USAGE, "all lines are of one day: the demo needs some days of history and some days to come"

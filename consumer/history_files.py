@@ -46,10 +46,10 @@ class HistoryFiles:
             latest=(today_in(settings.zone, time.time()) + 2) * DAY_SECONDS - 1,
         )
 
-    def read(self, settings: Settings, progress: Tell) -> History:
-        """Read everything; raise CsvError naming the file, the row and the remedy. progress: told (stage, done, of)."""
+    def read(self, settings: Settings, progress: Tell, *, everything: bool = False) -> History:
+        """Read the files (everything: see `read_history`); raise CsvError naming the file, the row and the remedy. progress: told (stage, done, of)."""
 
         def tell(done: int, of: int) -> None:
             progress("reading", done, of)
 
-        return read_history(paths_or_default(self.paths), self.options(settings), tell)
+        return read_history(paths_or_default(self.paths), self.options(settings), tell, everything=everything)

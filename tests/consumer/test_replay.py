@@ -191,3 +191,24 @@ def test_where_nobody_reads_it_says_so_instead_of_waiting_for_ever() -> None:
 
     with pytest.raises(TimeoutError, match="is a worker running"):
         Room(lambda: {0: 0}, published, sleep, lambda: clock[0]).wait()
+
+
+def test_guests_and_worthless_lines_are_published_for_the_stream_to_count(tmp_path: Path) -> None:
+    file = tmp_path / "shop.csv"
+    rows = ["A1,X,1,2011-01-01 10:00,2.5,7", "A2,X,1,2011-01-01 11:00,2.5,", "A3,X,1,2011-01-01 12:00,0,7"]
+    file.write_text("InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID\n" + "\n".join(rows) + "\n", "utf-8")
+    everything = read_history([file], everything=True)
+    assert everything.kept.tolist() == [True, False, False]
+    assert len(read_history([file])) == 1
+    found = list(events(everything))
+    assert [event.key for event in found] == [b"7", None, b"7"]
+    batch = decode(
+        range(3),
+        [event.key for event in found],
+        [event.value for event in found],
+        [0] * 3,
+        zone=ZoneInfo("UTC"),
+        currency="GBP",
+        today=20_000,
+    )
+    assert (len(batch.lines), batch.guests, [(r.offset, r.reason) for r in batch.refused]) == (1, (1,), [(2, "price")])
