@@ -125,7 +125,7 @@ class Customer:
         before = self.label
         self.label = life.label(model, turn.day, before)
         if record is None:
-            if self.label != before or self._facts.emit == "all":
+            if (self.label != before or self._facts.emit == "all") and not self._ends_first(turn):
                 self._miss(f"segment {self.label} at the turn to {iso(turn.day)}")
             self._shown = self.label
             return
@@ -135,6 +135,11 @@ class Customer:
         self._judge(record, turn, life, self.label, causes)
         if (record.day, record.model) != (iso(turn.day), model.version):
             self._complain("headers", (iso(turn.day), model.version), (record.day, record.model))
+
+    def _ends_first(self, turn: Turn) -> bool:
+        """Say whether an erasure may have come before the sweep reached him, as the wall clock lets it."""
+        coming = (item for item in self._items[self._at :] if item.offset < turn.until)
+        return self._facts.clock == "wall" and any(isinstance(item, Erase) for item in coming)
 
     def _may_be(self, record: Published, life: Life, model: Model, day: int) -> bool:
         """Say whether a record ends the uncertainty about a label: it does if the label could stand."""

@@ -280,7 +280,7 @@ def test_lines_without_an_id_count_each_time() -> None:
     run = quiet()
     feed(run, line("a", FIRST), line("a", FIRST), line("a", FIRST, event_id=""), line("a", FIRST, event_id=None))
     assert run.counters()["applied"] == 4
-    assert run.ledgers()["a"] == [(hash64(f"a-{FIRST}"), FIRST, 800_000, 8, 4)]
+    assert run.ledgers()["a"] == [(hash64(f"i-a-{FIRST}"), FIRST, 800_000, 8, 4)]
 
 
 def test_the_oldest_event_ids_give_way_above_the_cap() -> None:
