@@ -47,7 +47,10 @@ class HistoryFiles:
         )
 
     def read(self, settings: Settings, progress: Tell, *, everything: bool = False) -> History:
-        """Read the files (everything: see `read_history`); raise CsvError naming the file, the row and the remedy. progress: told (stage, done, of)."""
+        """Read the files (everything: see `read_history`). Raises CsvError naming the file, the row and the remedy.
+
+        progress: told (stage, done, of).
+        """
 
         def tell(done: int, of: int) -> None:
             progress("reading", done, of)
