@@ -1,7 +1,7 @@
 """The day clock: where a batch is split, and when a partition may turn its day (DESIGN D5, PROTOCOL C5, C6).
 
-    event clock   |- lines of day D -|-cut-|- first line of D+1 ...   sweep D+1 ends before that line
-    wall clock    days turn between batches; nobody waits
+event clock   |- lines of day D -|-cut-|- first line of D+1 ...   sweep D+1 ends before that line
+wall clock    days turn between batches; nobody waits
 """
 
 from __future__ import annotations

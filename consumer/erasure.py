@@ -1,4 +1,4 @@
-"""Erasure: what a partition forgets of a customer, and the mark that keeps replays from bringing him back (PROTOCOL H4)."""
+"""Erasure: what a partition forgets of a customer, and the mark that keeps replays off (PROTOCOL H4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEVER = -(1 << 62)
 
 
 def keyed_hash(key: bytes, customer: str) -> str:
-    """Return the name under which an erased customer's mark is kept: HMAC-SHA-256, so it tells nothing without the key."""
+    """Return the name of an erased customer's mark: HMAC-SHA-256, so it tells nothing without the key."""
     return hmac.new(key, customer.encode(), "sha256").hexdigest()
 
 

@@ -1,6 +1,6 @@
 """From ledgers to labels: the shared half of an event's step and a sweep's chunk.
 
-    ledger --vectors--> coordinates --distances--> nearest (statistics) and label (published)
+ledger --vectors--> coordinates --distances--> nearest (statistics) and label (published)
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from models.bundle import Bundle, Segment, centroid_array, scale_array, segment_
 from models.centroids import NOWHERE, Indices, distances, margin_of, nearest, publish_labels
 from models.population import Statistics
 
+Headers = tuple[tuple[str, bytes], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """n customers as of one day under one model. coordinates: int64 (n, d); table: distances (n, k);
-    cluster: nearest centroid's index, NOWHERE for those outside the clusters."""
+    cluster: nearest centroid's index, NOWHERE for those outside the clusters.
+    """
 
     vectors: Vectors
     coordinates: Ints
@@ -93,12 +96,11 @@ def emissions(
     ledger: Ledger,
     scores: Scores,
     rows: Indices,
-    causes: Sequence[Cause],
-    headers: Sequence[tuple[tuple[str, bytes], ...]],
+    why: Sequence[tuple[Cause, Headers]],
     day: int,
     bundle: Bundle,
 ) -> list[Emission]:
-    """Return the records of `rows` (sorted indices), after `move`; causes and headers go along with rows."""
+    """Return the records of `rows` (sorted indices), after `move`; `why` goes along with rows."""
     if not len(rows):
         return []
     local = np.full(len(states.heads), -1)
@@ -116,7 +118,7 @@ def emissions(
             customer_id=customer,
             segment=_segment(bundle, int(head["segment"])),
             previous=_segment(bundle, int(head["previous"])) if head["previous"] else None,
-            cause=causes[i],
+            cause=why[i][0],
             revision=int(head["revision"]),
             as_of=iso(day),
             entered_on=iso(int(head["entered_day"])),
@@ -125,7 +127,7 @@ def emissions(
             features={name: _number(float(column[i])) for name, column in described.items()},
             model_version=bundle.version,
         )
-        found.append(Emission("segments", customer.encode(), msgspec.json.encode(record), headers[i]))
+        found.append(Emission("segments", customer.encode(), msgspec.json.encode(record), why[i][1]))
     return found
 
 

@@ -274,9 +274,9 @@ class _Change:
         index = np.flatnonzero(accepted)
         np.maximum.at(last, self.batch.lines.owner[index], index)
         causes = [_cause(self.batch.lines, int(last[row]), self.day) for row in rows]
-        headers = [event_headers(int(self.batch.offset[last[row]])) for row in rows]
+        why = [(c, event_headers(int(self.batch.offset[last[r]]))) for c, r in zip(causes, rows, strict=True)]
         self.emissions += emissions(
-            self.batch.customers, self.states, self.ledger, self.after, rows, causes, headers, self.day, bundle
+            self.batch.customers, self.states, self.ledger, self.after, rows, why, self.day, bundle
         )
         self.counters.update(f"moves.{cause}" for cause, row in zip(causes, rows, strict=True) if changed[row])
 
@@ -347,8 +347,9 @@ def turned(
     ]
     move(states, changed, labels[changed], sweep.day)
     republish(states, np.setdiff1d(shown, changed))
-    headers = [turn_headers(iso(sweep.day), bundle.version, sweep.number)] * len(shown)
-    records = emissions(customers, states, ledger, scores, shown, causes, headers, sweep.day, bundle)
+    header = turn_headers(iso(sweep.day), bundle.version, sweep.number)
+    why = [(cause, header) for cause in causes]
+    records = emissions(customers, states, ledger, scores, shown, why, sweep.day, bundle)
     moved = set(changed.tolist())
     return records, Counter(f"moves.{cause}" for cause, row in zip(causes, shown.tolist(), strict=True) if row in moved)
 
