@@ -222,7 +222,8 @@ class Customer:
             if isinstance(item, Erase) and item.offset in done and item.at is not None:
                 self.erased_at = max(self.erased_at, item.at)
         last = self._places.last_before.get(back.epoch)
-        if self.life is not None and last is not None and last.value is not None and last in self._places.superseded:
+        taken_over = back.sweep > 0  # a new generation has segments of its own: of the old one only revisions go on
+        if self.life is not None and taken_over and last in self._places.superseded and last.value is not None:
             self.label = self._shown = last.segment
         self.unsure = self._blind and self.life is not None
 

@@ -109,6 +109,8 @@ def _is_behind(record: Published, rewind: Rewind, position: int, own: Sequence[i
     """Say whether a recovery went back to before a record."""
     if record.epoch >= rewind.epoch:
         return False
+    if rewind.sweep == 0:  # a new generation: offsets and sweeps of the old one mean nothing in it
+        return True
     if record.at is not None:
         return record.at >= rewind.applied
     assert record.sweep is not None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from consumer.partition import Rules
 from reports.verify import verify
-from reports.verify_input import OutputRecord, Partition
+from reports.verify_input import History, OutputRecord, Partition
 from tests.harness.evidence import evidence
 from tests.harness.shop import RULES, stream
 from tests.harness.world import FIRST_DAY, World, day_number, line, shopping
@@ -87,6 +87,43 @@ def test_a_store_that_loses_writes_twice_is_replayed_twice() -> None:
     verdict = verify(facts, history, models, parts)
     assert verdict.differences == ()
     assert verdict.replayed > 0
+
+
+def test_a_state_rebuilt_from_the_beginning_of_the_input_is_verified() -> None:
+    world = shop_world()
+    world.lose(world.settle())
+    world.begin_generation({})
+    world.settle(turns=20_000)
+    verdict = verify(*evidence(world))
+    assert verdict.differences == ()
+    assert verdict.replayed > 20
+
+
+def test_a_new_generation_is_verified_by_its_own_history() -> None:
+    world = World(rules=RULES)
+    before = [event | {"event_id": None} for event in shopping(4, days=10)]
+    world.publish(*before)
+    world.lose(world.settle())
+    world.begin_generation(dict(world.customers()))
+    world.publish(*(line(f"c{n}", FIRST_DAY + timedelta(days=12), invoice_no=f"x{n}") for n in range(20)))
+    world.tick(LAST_DAY)
+    world.settle()
+    facts, _, models, parts = evidence(world)
+    times = [datetime.fromisoformat(f"{event['invoice_date']}+00:00") for event in before]
+    seconds = [int(time.timestamp()) for time in times]
+    units = [event["quantity"] for event in before]
+    history = History(
+        [event["customer_id"] for event in before],
+        [event["invoice_no"] for event in before],
+        seconds,
+        [round(event["unit_price"] * 10_000) * n for event, n in zip(before, units, strict=True)],
+        units,
+        [""] * len(before),
+    )
+    verdict = verify(replace(facts, cutoff=max(seconds)), history, models, parts)
+    assert verdict.differences == ()
+    assert verdict.replayed > 0
+    assert min(part.start for part in parts) > 0
 
 
 def replayed_part(world: World) -> tuple[Partition, list[Partition]]:

@@ -48,7 +48,7 @@ def _partition(world: World, number: int) -> verify_input.Partition:
     )
     return verify_input.Partition(
         number=number,
-        start=0,
+        start=days[0].applied if days else 0,
         committed=state.applied if committed is None else committed.offset,
         input_from=log(TOPICS.input, number).earliest,
         input=[verify_input.InputRecord(r.offset, r.timestamp, r.key, r.value) for r in given],
