@@ -58,7 +58,7 @@ def run_doctor(embedded: bool, directory: Path, namespace: str | None, output: O
     with placed(embedded, directory, namespace=namespace) as place:
         found = list(findings(place))
     rows = [(f"[{COLOURS[f.mark]}]{f.mark}[/]", f.part, f.what) for f in found]
-    remedies = [f"[bold]{f.part}[/bold]: {f.remedy}" for f in found if f.remedy]
+    remedies = list(dict.fromkeys(f"[bold]{f.part}[/bold]: {f.remedy}" for f in found if f.remedy))
     output.result(found, table(None, ["", "part", "what was found"], rows), *(["", *remedies] if remedies else []))
     if any(f.mark == "wrong" for f in found):
         raise typer.Exit(int(ExitCode.DIFFERENCES))

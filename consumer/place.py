@@ -76,7 +76,7 @@ class Place:
         if self.kafka is None:
             raise Stop(
                 ExitCode.USAGE,
-                f"the embedded broker of {self.directory} does not run, and what it held is gone with it: start it with "
+                f"the embedded broker of {self.directory} does not run, and what it held is gone with it; start it by "
                 f"`segmenter run --embedded --directory {self.directory}`",
             )
         return self.kafka

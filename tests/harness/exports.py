@@ -17,8 +17,8 @@ KNOWN = "12748"
 """A customer who buys often, to the end."""
 
 
-def small_rows(customers: int = 80, seed: int = 7) -> Iterator[tuple[str, ...]]:
-    """Yield the rows in the order of their time."""
+def small_rows(customers: int = 80, seed: int = 7, first: datetime = FIRST) -> Iterator[tuple[str, ...]]:
+    """Yield the rows in the order of their time, from `first` on."""
     dice = random.Random(seed)
     habits = {str(12700 + i): dice.choice((0.02, 0.05, 0.1, 0.3)) for i in range(customers)} | {KNOWN: 0.5}
     fading = {customer for customer in habits if dice.random() < 0.3 and customer != KNOWN}
@@ -28,7 +28,7 @@ def small_rows(customers: int = 80, seed: int = 7) -> Iterator[tuple[str, ...]]:
             if dice.random() >= habit * (0.1 if customer in fading and day > 20 else 1.0):
                 continue
             invoice += 1
-            moment = (FIRST + timedelta(days=day, minutes=dice.randrange(480))).strftime("%Y-%m-%d %H:%M:%S")
+            moment = (first + timedelta(days=day, minutes=dice.randrange(480))).strftime("%Y-%m-%d %H:%M:%S")
             returned = dice.random() < 0.06
             number = f"C{invoice}" if returned else str(invoice)
             for _ in range(dice.randint(1, 3)):
@@ -38,10 +38,11 @@ def small_rows(customers: int = 80, seed: int = 7) -> Iterator[tuple[str, ...]]:
                 yield (number, code, "THING", str(quantity), moment, price, customer, "United Kingdom")
             if dice.random() < 0.1:
                 yield (str(invoice + 100_000), "22423", "THING", "1", moment, "0.85", "", "United Kingdom")
-    yield ("599999", "22423", "DAMAGED", "-4", "2011-06-10 17:00:00", "0", "", "United Kingdom")
+    end = (first + timedelta(days=DAYS - 1, hours=8)).strftime("%Y-%m-%d %H:%M:%S")
+    yield ("599999", "22423", "DAMAGED", "-4", end, "0", "", "United Kingdom")
 
 
-def small_export(folder: Path, name: str = "shop.csv.gz", customers: int = 80) -> Path:
+def small_export(folder: Path, name: str = "shop.csv.gz", customers: int = 80, first: datetime = FIRST) -> Path:
     """Write the rows to a file in a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
@@ -49,5 +50,19 @@ def small_export(folder: Path, name: str = "shop.csv.gz", customers: int = 80) -
     with gzip.open(path, "wt", newline="") if packed else path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(HEADER)
-        rows.writerows(small_rows(customers))
+        rows.writerows(small_rows(customers, first=first))
+    return path
+
+
+def orders_export(folder: Path, first: datetime, name: str = "orders.csv.gz") -> Path:
+    """Write a shop's own export, one row an order with an amount: Client;Day;Total, with a decimal comma."""
+    totals: dict[tuple[str, str, str], float] = {}
+    for invoice, _, _, quantity, moment, price, customer, _ in small_rows(first=first):
+        key = (invoice, customer, moment[:10])
+        totals[key] = totals.get(key, 0.0) + int(quantity) * float(price)
+    path = folder / name
+    with gzip.open(path, "wt", newline="") as file:
+        rows = csv.writer(file, delimiter=";")
+        rows.writerow(("Client", "Day", "Total"))
+        rows.writerows((client, day, f"{total:.2f}".replace(".", ",")) for (_, client, day), total in totals.items())
     return path
