@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 
 from consumer.messages import Emission, Outbox, event_headers
+from consumer.partition import Clock
 from consumer.scoring import score, within_horizon
 from consumer.step import SAMPLE_ROW, Context, Decision, Mark
 from features.codec import decode_states
 from features.identity import position
-from features.transaction import Control
+from features.transaction import Control, local_seconds
 
 NEVER = -(1 << 62)
 """Local seconds before every event: a mark of this time only keeps a revision."""
@@ -29,6 +33,20 @@ def with_revision(mark: bytes | None, revision: int) -> bytes:
     return msgspec.json.encode(Mark(known.at, max(known.revision, revision)))
 
 
+def dated(control: Control, clock: Clock, watermark: int, zone: ZoneInfo) -> Control:
+    """Return an erasure with a time: its own, else the watermark's (event clock), else that of its publishing.
+
+    Producers may write any number as a record's time; where it is none of the calendar's, the watermark stands in.
+    """
+    if control.at is not None:
+        return control
+    at = watermark
+    if clock == "wall":
+        with suppress(ValueError, OverflowError, OSError):
+            at = local_seconds(datetime.fromtimestamp(control.published_ms / 1000, UTC), zone)
+    return msgspec.structs.replace(control, at=at)
+
+
 def erase(
     context: Context,
     control: Control,
@@ -39,8 +57,7 @@ def erase(
 ) -> Decision:
     """Take a customer out of states, statistics and the rows left for learning; leave a mark and a tombstone.
 
-    control.at, else the watermark (event clock) or the time of publishing (wall clock) dates the erasure;
-    the caller has put it in. rows: `sample:<n>` and `touched:<n>` values that may hold his vector.
+    The control has its time (`dated`). rows: `sample:<n>` and `touched:<n>` values that may hold his vector.
     """
     state, bundle = context.state, context.bundle
     assert control.at is not None

@@ -18,7 +18,7 @@ from consumer.clock import Standing, target_day
 from consumer.exits import ExitCode, Stop
 from consumer.lane import Events, Lane, Sweeping, Unit
 from consumer.leader import Leader, deadline_of, made_for
-from consumer.partition import PartitionState, decode_state
+from consumer.partition import START, PartitionState, decode_state
 from consumer.plan import Parts, Plan
 from features.store import Chunk
 from features.transaction import today_in
@@ -55,7 +55,9 @@ class Planner:
         if lane.bundle is None:
             return self._with_new_model(lane)
         if not lane.state.sweep.ended:
-            turn_of_events = self._plan.rules.clock == "wall" and lane.swept_last and lane.buffer is not None
+            # Not before the first chunk, which commits the sweep's beginning: no event may run under one that has none.
+            begun = lane.state.sweep.cursor != START
+            turn_of_events = begun and self._plan.rules.clock == "wall" and lane.swept_last and lane.buffer is not None
             return self._events(lane) if turn_of_events else self._chunk(lane)
         if lane.state.sweep.number == 0 or not lane.statistics.is_valid:
             return self._begin(lane, max(lane.state.day, self._wall_day(lane)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -15,7 +14,7 @@ from consumer.partition import encode_state
 from consumer.plan import Parts, Plan
 from consumer.step import Context, Decision, Mark, step, wanted
 from features.store import Commit, Snapshot
-from features.transaction import Control, local_seconds
+from features.transaction import Control
 from models.population import encode as encode_statistics
 
 
@@ -66,11 +65,6 @@ class Decider:
         }
 
     def _erase(self, lane: Lane, context: Context, control: Control, blob: bytes | None) -> Decision:
-        at = control.at
-        if at is None:
-            published = datetime.fromtimestamp(control.published_ms / 1000, UTC)
-            event_clock = self._plan.rules.clock == "event"
-            at = lane.state.watermark if event_clock else local_seconds(published, self._plan.zone)
         number = lane.state.sweep.number
         rows = {
             f"{name}:{n}": self._parts.store.rows(lane.partition, name, n)
@@ -78,7 +72,7 @@ class Decider:
             for n in range(max(oldest, 0), number + 1)
         }
         earlier = self._marks(lane, [control.customer]).get(control.customer)
-        control = msgspec.structs.replace(control, at=at)
+        control = erasure.dated(control, self._plan.rules.clock, lane.state.watermark, self._plan.zone)
         return erasure.erase(context, control, blob, earlier, self._plan.erasure_key, rows)
 
 

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from reports.verify_events import DAY, GUEST, Erase, Line, Reader, Tick, local_seconds, murmur2
+from reports.verify_events import DAY, GUEST, Erase, Line, Reader, Refused, Tick, local_seconds, murmur2
 from reports.verify_input import Facts, InputRecord, Partition
 from reports.verify_life import Turn, iso
 
@@ -113,8 +113,11 @@ class Reading:
     def _time_of_erasure(self, control: Erase) -> int:
         if self._facts.clock == "event":
             return self._watermark
-        published = datetime.fromtimestamp(control.published / 1000, UTC)
-        return local_seconds(f"{published:%Y-%m-%dT%H:%M:%SZ}", self._zone)
+        try:
+            published = datetime.fromtimestamp(control.published / 1000, UTC)
+            return local_seconds(f"{published:%Y-%m-%dT%H:%M:%SZ}", self._zone)
+        except (ValueError, OverflowError, OSError, Refused):
+            return self._watermark  # a producer may write any number as a record's time
 
     @cached_property
     def _zone(self) -> ZoneInfo:

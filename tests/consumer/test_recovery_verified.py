@@ -174,3 +174,21 @@ def test_events_between_the_chunks_of_a_wall_clock_sweep_are_as_recomputed(monke
     assert verdict.differences == ()
     assert world.counters()["forgotten"] > 0
     assert {record["cause"] for record in world.output() if "cause" in record} >= {"purchase", "silence", "model"}
+
+
+def test_no_event_comes_between_a_sweeps_beginning_and_its_first_chunk() -> None:
+    """A state that cannot be read stops the first chunk; events must not run under a sweep that is not in the log."""
+    world = World(partitions=1, rules=Rules(horizon_days=30, clock="wall"))
+    world.clock.seconds = (day_number(FIRST_DAY) + 0.5) * 86_400
+    world.publish(*(line(f"a{n}", FIRST_DAY) for n in range(6)))
+    worker = world.settle()
+    part = world.store.parts[0]
+    whole = part.states["a3"]
+    part.states["a3"] = whole[:-1] + b"?"
+    world.clock.seconds += 86_400
+    world.publish(line("a1", FIRST_DAY + timedelta(days=1), invoice_no="x"))
+    for _ in range(2_000):
+        worker.turn()
+    part.states["a3"] = whole
+    world.settle(worker, turns=20_000)
+    assert verify(*evidence(world)).differences == ()

@@ -11,7 +11,6 @@ import json
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -29,7 +28,7 @@ from consumer.step import Context, Decision, Mark, read_rows, refuse_foreign, st
 from features.codec import Seen, States, blank_heads, decode_states, encode_states
 from features.identity import hash64, position
 from features.ledger import Lines, fold, from_lines
-from features.transaction import DAY_SECONDS, decode, local_seconds
+from features.transaction import DAY_SECONDS, decode
 from models.bundle import Bundle, Segment, content_hash
 from models.bundle import encode as encode_bundle
 from models.learner import Evidence, Learner
@@ -276,9 +275,7 @@ class PureRun:
             counters = part.state.counted({"lines": 1, "ticks": 1})
             after = msgspec.structs.replace(part.state, applied=piece.now.stop, counters=counters)
             return Decision(after, part.statistics)
-        published = local_seconds(datetime.fromtimestamp(control.published_ms / 1000, UTC), self.zone)
-        at = part.state.watermark if self.rules.clock == "event" else published
-        control = msgspec.structs.replace(control, at=at if control.at is None else control.at)
+        control = erasure.dated(control, self.rules.clock, part.state.watermark, self.zone)
         mark = part.marks.get(erasure.keyed_hash(KEY, control.customer))
         earlier = None if mark is None else msgspec.json.decode(mark, type=Mark)
         return erasure.erase(context, control, part.states.get(control.customer), earlier, KEY, dict(part.rows))
