@@ -73,6 +73,10 @@ class Refused(Exception):
     """Carries a reason."""
 
 
+OUTSIDE: Final = -(10**18)
+"""Stands for a time that its offset leads out of the calendar: only refused where the time is needed."""
+
+
 class Reader:
     """Reads values; `future_from`: local seconds from which an event lies in the future."""
 
@@ -86,6 +90,9 @@ class Reader:
         try:
             message = _parse(value)
             time, at = self._time(message, "invoice_date"), self._time(message, "at")
+            version = message.get("schema_version", 1)
+            if version != 1 and str(version).split(".")[0] != "1":
+                raise Refused("schema_version")
             kind = message.get("type", "line")
             if kind == "line":
                 return self._line(offset, message, time)
@@ -108,7 +115,7 @@ class Reader:
             raise Refused("invoice_no")
         if message.get("currency") not in (None, self._currency):
             raise Refused("currency")
-        if time is None:
+        if time is None or time == OUTSIDE:
             raise Refused("schema")
         if time >= self._future_from:
             raise Refused("future")
@@ -123,6 +130,8 @@ class Reader:
         return Line(offset, customer, hash64(invoice), time, amount, units, event_hash, event_text.startswith("h1-"))
 
     def _control(self, offset: int, published: int, kind: str, message: dict[str, Any], at: int | None) -> Erase | Tick:
+        if at == OUTSIDE:
+            raise Refused("schema")
         if kind == "tick":
             if at is None:
                 raise Refused("schema")
@@ -182,8 +191,10 @@ def local_seconds(text: str, zone: ZoneInfo) -> int:
             ahead = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
             offset = timezone(-ahead if sign == "-" else ahead)
             moment = moment.replace(tzinfo=offset).astimezone(zone).replace(tzinfo=None)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise Refused("schema") from None
+    except OverflowError:
+        return OUTSIDE
     since = moment - datetime(1970, 1, 1)  # noqa: DTZ001 -- both on the wall clock
     return since.days * DAY + since.seconds
 
@@ -204,9 +215,6 @@ def _parse(value: bytes | None) -> dict[str, Any]:
     for name, types in _TYPES.items():
         if name in message and not _is(message[name], types):
             raise Refused("schema")
-    version = message.get("schema_version", 1)
-    if version != 1 and str(version).split(".")[0] != "1":
-        raise Refused("schema_version")
     return message
 
 
