@@ -20,7 +20,6 @@ def add_to(app: typer.Typer, topics: typer.Typer, _model: typer.Typer, config: t
 def create(
     partitions: Annotated[int, typer.Option("--partitions", min=1, max=10_000, help="Of each topic; for good.")] = 4,
     replication: Annotated[int, typer.Option("--replication", help="-1: the brokers' default.")] = -1,
-    namespace: Namespace = None,
     as_json: Json = False,
 ) -> None:
     """Create the four topics where they are missing, with the settings that they need; change none that exists.
@@ -31,16 +30,16 @@ def create(
     from consumer.cli_topics import create_topics
     from consumer.place import settings_from
 
-    create_topics(settings_from(namespace=namespace), partitions, replication, Output(as_json=as_json))
+    create_topics(settings_from(), partitions, replication, Output(as_json=as_json))
 
 
-def show(namespace: Namespace = None, as_json: Json = False) -> None:
+def show(as_json: Json = False) -> None:
     """Show the four topics, and what differs from what they need; exits with 1 where something does."""
     from consumer.cli_output import Output
     from consumer.cli_topics import show_topics
     from consumer.place import settings_from
 
-    show_topics(settings_from(namespace=namespace), Output(as_json=as_json))
+    show_topics(settings_from(), Output(as_json=as_json))
 
 
 def config_show(embedded: Embedded = False, directory: Directory = DIRECTORY, as_json: Json = False) -> None:

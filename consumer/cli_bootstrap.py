@@ -26,6 +26,8 @@ class Report(msgspec.Struct, frozen=True):
     """What `bootstrap --json` prints; times are seconds."""
 
     files: list[str]
+    lines: int
+    until: str
     customers: int
     day: str
     k: int
@@ -73,6 +75,8 @@ def load(
 def _report(history: History, prepared: Prepared, seconds: dict[str, float]) -> Report:
     return Report(
         files=list(history.files),
+        lines=len(history),
+        until=history.take(history.time == history.time.max()).iso_times()[0],
         customers=len(prepared.customers),
         day=iso(prepared.day),
         k=prepared.bundle.k,
@@ -100,8 +104,8 @@ def shown(funnel: Funnel, prepared: Prepared, report: Report) -> list[Renderable
         parts.append(f"Unreadable: {funnel.unreadable_text()}")
     parts += ["", *k_table(prepared), "", segments_table(report.segments, "Segments")]
     parts.append(
-        f"\n{report.customers:,} customers as of {report.day} loaded in {report.seconds['all']:.1f} s. "
-        "Next: segmenter run"
+        f"\n{report.lines:,} lines up to {report.until} make {report.customers:,} customers as of {report.day}; "
+        f"loaded in {report.seconds['all']:.1f} s. Next: segmenter run"
     )
     return parts
 

@@ -156,8 +156,8 @@ def show(result: Result, demo: Demo, report: Path, console: Console) -> None:
     records = int(result.verify.get("records", 0))
     if result.good:
         console.print(
-            f"[green]verified[/green]  {result.verify['customers']:,} customers and {records:,} records recomputed "
-            "independently: 0 differences"
+            f"[green]verified[/green]  0 differences: {result.verify['customers']:,} customers and "
+            f"{records:,} records recomputed apart"
         )
     else:
         console.print(

@@ -54,5 +54,9 @@ class HistoryFiles:
 
         def tell(done: int, of: int) -> None:
             progress("reading", done, of)
+            if done >= of:
+                progress("cleaning", 0, 1)
 
-        return read_history(paths_or_default(self.paths), self.options(settings), tell, everything=everything)
+        history = read_history(paths_or_default(self.paths), self.options(settings), tell, everything=everything)
+        progress("cleaning", 1, 1)
+        return history
