@@ -61,11 +61,11 @@ def main() -> None:
 
 def _load() -> None:
     """Let every group add its verbs."""
-    from consumer.cli_admin import add_to as add_admin
-    from consumer.cli_demo import add_to as add_demo
-    from consumer.cli_history import add_to as add_history
-    from consumer.cli_inspect import add_to as add_inspect
-    from consumer.cli_run import add_to as add_run
+    from consumer.commands.cli_admin import add_to as add_admin
+    from consumer.commands.cli_demo import add_to as add_demo
+    from consumer.commands.cli_history import add_to as add_history
+    from consumer.commands.cli_inspect import add_to as add_inspect
+    from consumer.commands.cli_run import add_to as add_run
 
     if not app.registered_groups:
         for add in (add_demo, add_history, add_run, add_inspect, add_admin):
@@ -76,7 +76,7 @@ def _load() -> None:
 
 
 def _failed(error: Exception, arguments: Sequence[str]) -> int:
-    from consumer.cli_output import Output
+    from consumer.commands.cli_output import Output
 
     show = getattr(error, "show", None)  # a usage error of the library, which shows the usage line too
     if show is not None:
@@ -90,7 +90,7 @@ def _failed(error: Exception, arguments: Sequence[str]) -> int:
 
 
 def _explained(error: Exception) -> tuple[ExitCode, str]:
-    from consumer.csv_columns import CsvError
+    from consumer.history.csv_columns import CsvError
     from consumer.service import explain
 
     if isinstance(error, CsvError):

@@ -1,6 +1,6 @@
 """What the worker asks of Kafka: three ports, each implemented by a transport and by a fake.
 
-Every implementation passes the contract suite in tests/consumer/transport_contract.py.
+Every implementation passes the contract suite in tests/consumer/transport/transport_contract.py.
 """
 
 from __future__ import annotations

@@ -19,15 +19,15 @@ import numpy as np
 
 from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
-from consumer.kafka_admin import admin
-from consumer.kafka_partitioner import partition_of
-from consumer.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource, SourceTuning
 from consumer.observer import Observer
 from consumer.partition import History, iso
 from consumer.plan import Parts, Plan
 from consumer.ports import TopicFacts, TransportError
 from consumer.settings import Settings
 from consumer.step import Mark
+from consumer.transport.kafka_admin import admin
+from consumer.transport.kafka_partitioner import partition_of
+from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource, SourceTuning
 from consumer.worker import Worker, never
 from features.redis_generation import Binding, GenerationLoader, read_binding
 from features.redis_store import Client, RedisStore, connect, guarded
@@ -37,8 +37,8 @@ from models.learner import learner_named
 from models.redis_registry import RedisRegistry
 
 if TYPE_CHECKING:  # pandas and scikit-learn take seconds, which a worker and a look-up need not wait for
-    from consumer.bootstrap import Prepared, Progress
-    from consumer.csv_source import History as CsvHistory
+    from consumer.history.bootstrap import Prepared, Progress
+    from consumer.history.csv_source import History as CsvHistory
 
 WAIT_FOR_STATE_S = 1.0
 
@@ -229,7 +229,7 @@ def bootstrap(
     now: float,
 ) -> Prepared:
     """Make a generation from a history and flip it in. Raises `Stop`, `StoreError`, `TransportError`."""
-    from consumer.bootstrap import load, prepare
+    from consumer.history.bootstrap import load, prepare
 
     marks = _erasure_marks(settings, kafka, start.facts.partitions)
     history = _without_erased(history, marks, settings.erasure_key_bytes)

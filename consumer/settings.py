@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from consumer.kafka_settings import KafkaSettings
 from consumer.partition import Rules
 from consumer.publication import Topics
+from consumer.transport.kafka_settings import KafkaSettings
 from features.vector import NAMES, RFM
 from models.learner import NAMES as LEARNERS
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from consumer.csv_source import History, find, fold_history, read_history
+from consumer.history.csv_source import History, find, fold_history, read_history
 from features.ledger import expire
 from features.vector import RFM, vectors
 

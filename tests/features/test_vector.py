@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.csv_source import fold_history, read_history
+from consumer.history.csv_source import fold_history, read_history
 from features.ledger import FOLDED, Ledger, empty, expire, fold, from_lines
 from features.vector import COORDINATE_SCALE, NAMES, RFM, Vectors, vectors
 from tests.features.ledgers import Line, as_table, columns, lines

@@ -30,7 +30,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 from testcontainers.core.container import DockerContainer
 
-from consumer.child import Child, free_port
+from consumer.transport.child import Child, free_port
 
 IMAGE = "apache/kafka:4.1.0"
 OLDEST_JAVA = 17

@@ -13,7 +13,7 @@ from typing import Self
 
 _SERVE = """
 import sys
-from consumer.embedded import EmbeddedBroker
+from consumer.transport.embedded import EmbeddedBroker
 with EmbeddedBroker() as broker:
     print(broker.bootstrap, flush=True)
     sys.stdin.read()

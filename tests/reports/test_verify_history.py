@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from consumer.csv_columns import CsvOptions
-from consumer.csv_source import read_history as read_by_the_service
+from consumer.history.csv_columns import CsvOptions
+from consumer.history.csv_source import read_history as read_by_the_service
 from reports.verify_events import DAY
 from reports.verify_history import Reading, read_history
 from reports.verify_input import History
-from tests.consumer.csv_files import GOOD, HEADER, line, text, write
+from tests.consumer.history.csv_files import GOOD, HEADER, line, text, write
 
 DIRTY = (
     line(CustomerID="17850.0"),

@@ -1,0 +1,1 @@
+"""What the command line does, a module a verb or a group of verbs."""

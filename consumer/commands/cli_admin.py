@@ -1,0 +1,60 @@
+"""`topics`, `config` and `doctor`: what surrounds the work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from consumer.commands.cli_options import DIRECTORY, Directory, Embedded, Json, Namespace
+
+
+def add_to(app: typer.Typer, topics: typer.Typer, _model: typer.Typer, config: typer.Typer) -> None:
+    """Add the verbs."""
+    topics.command("create", epilog="Example: segmenter topics create --partitions 4")(create)
+    topics.command("show", epilog="Example: segmenter topics show")(show)
+    config.command("show", epilog="Example: segmenter config show")(config_show)
+    app.command(epilog="Example: segmenter doctor")(doctor)
+
+
+def create(
+    partitions: Annotated[int, typer.Option("--partitions", min=1, max=10_000, help="Of each topic; for good.")] = 4,
+    replication: Annotated[int, typer.Option("--replication", help="-1: the brokers' default.")] = -1,
+    as_json: Json = False,
+) -> None:
+    """Create the four topics where they are missing, with the settings that they need; change none that exists.
+
+    Exits with 1 where an existing one differs from what is needed.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.cli_topics import create_topics
+    from consumer.commands.place import settings_from
+
+    create_topics(settings_from(), partitions, replication, Output(as_json=as_json))
+
+
+def show(as_json: Json = False) -> None:
+    """Show the four topics, and what differs from what they need; exits with 1 where something does."""
+    from consumer.commands.cli_output import Output
+    from consumer.commands.cli_topics import show_topics
+    from consumer.commands.place import settings_from
+
+    show_topics(settings_from(), Output(as_json=as_json))
+
+
+def config_show(embedded: Embedded = False, directory: Directory = DIRECTORY, as_json: Json = False) -> None:
+    """Show every setting that is in force and where it comes from; secrets are masked."""
+    from consumer.commands.cli_output import Output
+    from consumer.commands.configuration import show_config
+
+    show_config(embedded, directory, Output(as_json=as_json))
+
+
+def doctor(
+    namespace: Namespace = None, embedded: Embedded = False, directory: Directory = DIRECTORY, as_json: Json = False
+) -> None:
+    """Ask every part whether it can be reached and is fit, and say how to mend what is not; exits with 1 if so."""
+    from consumer.commands.cli_output import Output
+    from consumer.commands.doctor import run_doctor
+
+    run_doctor(embedded, directory, namespace, Output(as_json=as_json))

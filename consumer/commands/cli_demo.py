@@ -1,0 +1,32 @@
+"""`demo`: the main job from end to end with nothing installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consumer.commands.cli_options import DIRECTORY, Directory, Json
+
+
+def add_to(app: typer.Typer, *_groups: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog="Example: segmenter demo")(demo)
+
+
+def demo(
+    dataset: Annotated[Path, typer.Option("--dataset", help="A file or folder of order lines.")] = Path("Dataset"),
+    directory: Directory = DIRECTORY,
+    report: Annotated[Path, typer.Option("--report", help="Where the figures go.")] = Path("demo.json"),
+    k: Annotated[int, typer.Option("--k", min=2, max=10, help="Clusters.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Bootstrap on the first part of a history, send the rest through Kafka, verify all that came out.
+
+    Needs no Kafka and no Redis: both run embedded. The state stays in --directory until `make clean`.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.demo.demo import run_demo
+
+    run_demo(dataset, directory, report, k, Output(as_json=as_json))

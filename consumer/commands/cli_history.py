@@ -1,0 +1,104 @@
+"""`bootstrap` and `replay`: a history becomes a state, or a stream of events."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from consumer.commands.cli_options import (
+    DIRECTORY,
+    Clock,
+    DateFormat,
+    Decimal,
+    Directory,
+    DropNonProducts,
+    DropRepeats,
+    Embedded,
+    Encoding,
+    Json,
+    Map,
+    Namespace,
+    Paths,
+    Separator,
+)
+
+
+def add_to(app: typer.Typer, *_groups: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(epilog="Example: segmenter bootstrap Dataset/ --clock event --k 4")(bootstrap)
+    app.command(epilog="Example: segmenter replay Dataset/ --from 2011-06-01")(replay)
+
+
+def bootstrap(  # noqa: PLR0913 -- each argument is an option of the command line
+    paths: Paths = None,
+    mapping: Map = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    encoding: Encoding = "utf-8",
+    date_format: DateFormat = None,
+    drop_repeats: DropRepeats = False,
+    drop_non_products: DropNonProducts = False,
+    until: Annotated[str | None, typer.Option("--until", help="Only lines before this date or time.")] = None,
+    k: Annotated[
+        int | None, typer.Option("--k", min=2, max=10, help="Clusters; chosen by stability if not given.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Make a new state beside the old one, then switch.")
+    ] = False,
+    clock: Clock = None,
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Make states and a first model from order lines in files; exits with 2 where a state exists already.
+
+    Prints what cleaning did to every line, how many clusters there are and why, and the segments.
+    Stop the workers first; they go on with the new state by themselves when started again.
+    """
+    from consumer.commands.cli_bootstrap import run_bootstrap
+    from consumer.commands.cli_output import Output
+    from consumer.commands.place import placed
+    from consumer.history.history_files import HistoryFiles
+
+    files = HistoryFiles(paths, mapping, separator, decimal, encoding, date_format, drop_repeats, drop_non_products)
+    with placed(embedded, directory, clock=clock, namespace=namespace) as place:
+        run_bootstrap(place, files, Output(as_json=as_json), until=until, k=k, replace=replace)
+
+
+def replay(  # noqa: PLR0913 -- each argument is an option of the command line
+    paths: Paths = None,
+    mapping: Map = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    encoding: Encoding = "utf-8",
+    date_format: DateFormat = None,
+    drop_repeats: DropRepeats = False,
+    drop_non_products: DropNonProducts = False,
+    start: Annotated[str | None, typer.Option("--from", help="Only lines from this date or time on.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Only lines before this date or time.")] = None,
+    speed: Annotated[str, typer.Option("--speed", help="max, or times real time: 1x, 3600x, 86400x.")] = "max",
+    tick: Annotated[
+        str | None, typer.Option("--tick", help="Date of the closing tick; the day after the last line if not given.")
+    ] = None,
+    no_tick: Annotated[bool, typer.Option("--no-tick", help="Leave the closing tick out: more is to come.")] = False,
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Publish order lines in files as events, with the ids that a bootstrap of the same files gives.
+
+    What the history holds already counts once. With `--clock event` the workers' days follow the events'
+    dates, and the closing tick to every partition ends the last day.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.cli_replay import ReplayPlan, run_replay
+    from consumer.commands.place import placed
+    from consumer.history.history_files import HistoryFiles
+
+    files = HistoryFiles(paths, mapping, separator, decimal, encoding, date_format, drop_repeats, drop_non_products)
+    plan = ReplayPlan(start=start, until=until, speed=speed, tick=tick, no_tick=no_tick)
+    with placed(embedded, directory, namespace=namespace) as place:
+        run_replay(place, files, plan, Output(as_json=as_json))

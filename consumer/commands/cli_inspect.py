@@ -1,0 +1,108 @@
+"""`status`, `lookup`, `model show`, `verify`: looking at what is there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from consumer.commands.cli_options import (
+    DIRECTORY,
+    DateFormat,
+    Decimal,
+    Directory,
+    DropNonProducts,
+    DropRepeats,
+    Embedded,
+    Encoding,
+    Json,
+    Map,
+    Namespace,
+    Paths,
+    Separator,
+)
+
+
+def add_to(app: typer.Typer, _topics: typer.Typer, model: typer.Typer, _config: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(epilog="Example: segmenter status")(status)
+    app.command(epilog="Example: segmenter lookup 12748")(lookup)
+    model.command("show", epilog="Example: segmenter model show --quality")(model_show)
+    app.command(epilog="Example: segmenter verify Dataset/")(verify)
+
+
+def status(
+    namespace: Namespace = None, embedded: Embedded = False, directory: Directory = DIRECTORY, as_json: Json = False
+) -> None:
+    """Show where every partition stands: lag, day, epoch, sequence, sweep, counters, and what stands still.
+
+    Read from Redis and Kafka. Why a partition is paused is known to its worker only: see its log, or /readyz.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.place import placed
+    from consumer.commands.status import show_status
+
+    with placed(embedded, directory, namespace=namespace) as place:
+        show_status(place, Output(as_json=as_json))
+
+
+def lookup(
+    customer: Annotated[str, typer.Argument(metavar="ID", help="A customer's id.")],
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Show a customer: segment, features, revision, and where the state is; exits with 1 for an unknown id."""
+    from consumer.commands.cli_output import Output
+    from consumer.commands.lookup import show_customer
+    from consumer.commands.place import placed
+
+    with placed(embedded, directory, namespace=namespace) as place:
+        show_customer(place, customer, Output(as_json=as_json))
+
+
+def model_show(
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Measure against the best of 20 batch fits, and the silhouette.")
+    ] = False,
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Show the live model: version, centroids, segments with their sizes and medians."""
+    from consumer.commands.cli_model import show_model
+    from consumer.commands.cli_output import Output
+    from consumer.commands.place import placed
+
+    with placed(embedded, directory, namespace=namespace) as place:
+        show_model(place, Output(as_json=as_json), quality=quality)
+
+
+def verify(  # noqa: PLR0913 -- each argument is an option of the command line
+    paths: Paths = None,
+    mapping: Map = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    encoding: Encoding = "utf-8",
+    date_format: DateFormat = None,
+    drop_repeats: DropRepeats = False,
+    drop_non_products: DropNonProducts = False,
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Recompute every customer from files and input, by independent code, and compare; exits with 1 on differences.
+
+    PATH: the files of the bootstrap. Stop the workers first, for state and output move on with them.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.cli_verify import run_verify
+    from consumer.commands.place import placed
+    from consumer.history.history_files import HistoryFiles
+
+    files = HistoryFiles(paths, mapping, separator, decimal, encoding, date_format, drop_repeats, drop_non_products)
+    with placed(embedded, directory, namespace=namespace) as place:
+        run_verify(place, files, Output(as_json=as_json))

@@ -1,0 +1,91 @@
+"""What `model show` does and prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from rich.console import RenderableType
+
+from consumer.commands.cli_output import Output, table
+from consumer.commands.place import Place
+from consumer.commands.population import Population, open_namespace, population, segment_profiles
+from consumer.history.profile import Profile
+from consumer.partition import iso
+from features.vector import COORDINATE_SCALE
+from models.bundle import Bundle, centroid_array, content_hash, scale_array
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What `model show --json` prints. centroids: unscaled log units; quality: None unless asked for."""
+
+    version: int
+    hash: str
+    parent: str | None
+    day: str
+    learner: str
+    created_by: str
+    features: tuple[str, ...]
+    margin: float
+    scale: tuple[float, ...]
+    centroids: tuple[tuple[float, ...], ...]
+    segments: tuple[Profile, ...]
+    quality: dict[str, Any] | None = None
+
+
+def show_model(place: Place, output: Output, *, quality: bool) -> None:
+    """Print the live model, with its quality where that is asked for."""
+    found = open_namespace(place)
+    everybody = population(found)
+    bundle = found.bundle
+    measured = measure(everybody, bundle) if quality else None
+    report = Report(
+        version=bundle.version,
+        hash=content_hash(bundle),
+        parent=bundle.parent,
+        day=iso(bundle.day),
+        learner=bundle.learner,
+        created_by=bundle.created_by,
+        features=bundle.features,
+        margin=bundle.margin,
+        scale=bundle.scale,
+        centroids=bundle.centroids,
+        segments=segment_profiles(found, everybody),
+        quality=measured,
+    )
+    head = (
+        f"version {report.version} ({report.hash}) of {report.day}, {report.created_by} by {report.learner}: "
+        f"{', '.join(report.features)}; margin {report.margin}"
+    )
+    parts: list[RenderableType] = [head, "", segments_table(report.segments, None)]
+    if measured is not None:
+        parts += ["", table("Quality", ["measure", "value"], [(k, _text(v)) for k, v in measured.items()])]
+    output.result(report, *parts)
+
+
+def measure(everybody: Population, bundle: Bundle) -> dict[str, Any]:
+    """Compare the model with batch fits of the very same vectors (reports.quality, which knows nothing of models/)."""
+    from reports.quality import quality
+
+    vectors = everybody.coordinates[everybody.clustered] / COORDINATE_SCALE
+    return quality(vectors, centroid_array(bundle), scale_array(bundle)).report()
+
+
+def _text(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def segments_table(segments: tuple[Profile, ...], title: str | None) -> RenderableType:
+    """Return one row a segment: size, share of revenue, medians."""
+    rows = [
+        (s.id, s.name, s.customers, f"{s.share_of_customers:.1%}", f"{s.share_of_revenue:.1%}", *_medians(s))
+        for s in segments
+    ]
+    columns = ["id>", "segment", "customers>", "share>", "revenue>", "days ago>", "orders>", "net>"]
+    return table(title, columns, rows)
+
+
+def _medians(segment: Profile) -> tuple[str, ...]:
+    return tuple(
+        "" if value is None else f"{value:,.0f}" for value in (segment.recency, segment.frequency, segment.monetary)
+    )

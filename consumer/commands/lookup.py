@@ -1,0 +1,144 @@
+"""`lookup`: what is known of one customer, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import typer
+
+from consumer.commands.cli_output import Output, cell, table
+from consumer.commands.place import Place
+from consumer.exits import ExitCode, Stop
+from consumer.partition import decode_state, iso
+from consumer.scoring import Scores, score, within_horizon
+from consumer.service import connect_redis, local_partition_of
+from features.codec import NO_DAY, States, decode_states
+from features.identity import canonical_id
+from features.redis_generation import read_binding
+from features.redis_store import RedisStore
+from features.vector import NAMES, vectors
+from models.bundle import Bundle, segment_ids, segment_of
+from models.redis_registry import RedisRegistry
+
+
+class Customer(msgspec.Struct, frozen=True):
+    """A customer as of the partition's day. distances: to each cluster, in standard deviations of log units."""
+
+    customer_id: str
+    segment: dict[str, Any] | None
+    previous: dict[str, Any] | None
+    entered_on: str | None
+    revision: int
+    as_of: str
+    features: dict[str, float | None]
+    distances: dict[str, float]
+    first_order: str | None
+    last_order: str | None
+    records: int
+    remembered_events: int
+    partition: int
+    key: str
+    bytes: int
+    model_version: int
+
+
+def show_customer(place: Place, text: str, output: Output) -> None:
+    """Print a customer, or that he is unknown."""
+    found = lookup(place, text)
+    if found is None:
+        customer = canonical_id(text)
+        output.error(
+            ExitCode.DIFFERENCES, f"unknown id {customer!r}: no order of his was applied in {place.settings.namespace}"
+        )
+        raise typer.Exit(int(ExitCode.DIFFERENCES))
+    segment = found.segment["name"] if found.segment else "(none yet: the first sweep gives it)"
+    previous = f", before that {found.previous['name']}" if found.previous else ""
+    since = f" since {found.entered_on}" if found.entered_on else ""
+    rows = [(name, cell(value)) for name, value in found.features.items()]
+    where = [
+        ("revision", found.revision),
+        ("model", found.model_version),
+        ("first order", found.first_order),
+        ("last order", found.last_order),
+        ("orders kept", found.records),
+        ("partition", found.partition),
+        ("key", found.key),
+    ]
+    near = sorted(found.distances.items(), key=lambda pair: pair[1])
+    output.result(
+        found,
+        f"[bold]{found.customer_id}[/bold]  {segment}{since}{previous}; as of {found.as_of}",
+        "",
+        table(None, ["feature", "value>"], rows),
+        "",
+        table(None, ["", ""], where),
+        "distances: " + ", ".join(f"{name} {distance:.2f}" for name, distance in near) if near else "",
+    )
+
+
+def lookup(place: Place, text: str) -> Customer | None:
+    """Read one customer; None for an unknown id."""
+    settings = place.settings
+    client = connect_redis(settings)
+    binding = read_binding(client, settings.namespace)
+    if binding is None:
+        raise Stop(
+            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
+        )
+    store = RedisStore(client, settings.namespace, binding.generation)
+    customer = canonical_id(text)
+    partition = local_partition_of(binding.partitions)(customer)
+    blob = store.load({partition: [customer]})[partition][0]
+    if blob is None:
+        return None
+    state = decode_state(store.fences([partition])[partition].state)
+    bundle = RedisRegistry(client, settings.namespace, binding.generation).load(state.sweep.version)
+    states = decode_states([blob])
+    head = states.heads[0]
+    first = int(head["first_day"])
+    ledger = within_horizon(states, state.day - binding.horizon_days)
+    first_day = np.array([state.day if first == NO_DAY else first], np.int64)
+    values = vectors(ledger, 1, state.day, first_day, NAMES).values
+    scores = None if bundle is None else score(ledger, first_day, state.day, bundle)
+    return Customer(
+        customer_id=customer,
+        segment=_segment(bundle, int(head["segment"])),
+        previous=_segment(bundle, int(head["previous"])),
+        entered_on=iso(int(head["entered_day"])) if head["segment"] else None,
+        revision=int(head["revision"]),
+        as_of=iso(state.day),
+        features={name: _number(float(column[0])) for name, column in values.items()},
+        distances=_distances(bundle, scores),
+        first_order=None if first == NO_DAY else iso(first),
+        last_order=None if first == NO_DAY else iso(int(head["last_day"])),
+        records=_records(states),
+        remembered_events=len(states.seen.id),
+        partition=partition,
+        key=store.keys.customer(partition, customer).decode(),
+        bytes=len(blob),
+        model_version=state.sweep.version,
+    )
+
+
+def _segment(bundle: Bundle | None, number: int) -> dict[str, Any] | None:
+    if not number:
+        return None
+    found = None if bundle is None else segment_of(bundle, number)
+    return {"id": number, "name": found.name if found else f"Segment {number}"}
+
+
+def _distances(bundle: Bundle | None, scores: Scores | None) -> dict[str, float]:
+    if bundle is None or scores is None or not scores.vectors.clustered[0]:
+        return {}
+    names = {segment.id: segment.name for segment in bundle.segments}
+    return {names[i]: round(float(d), 6) for i, d in zip(segment_ids(bundle), scores.table[0], strict=True)}
+
+
+def _records(states: States) -> int:
+    return len(states.ledger)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 6)

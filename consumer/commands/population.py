@@ -1,0 +1,107 @@
+"""Everybody in a namespace at once: labels and vectors as of the partitions' day, read from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from consumer.commands.place import Place
+from consumer.exits import ExitCode, Stop
+from consumer.history.profile import Profile, profiles, values_of
+from consumer.partition import START, PartitionState, decode_state
+from consumer.scoring import score, within_horizon
+from consumer.service import connect_redis
+from features.codec import NO_DAY, States, decode_states
+from features.ledger import Ints
+from features.redis_generation import Binding, read_binding
+from features.redis_store import RedisStore
+from features.vector import Flags, Floats
+from models.bundle import Bundle
+from models.redis_registry import RedisRegistry
+
+CHUNK = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """What a namespace holds beside its customers."""
+
+    binding: Binding
+    store: RedisStore
+    registry: RedisRegistry
+    states: dict[int, PartitionState]
+    bundle: Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """n customers. labels: published segment ids, int64; revisions: int64; values: recency, frequency, monetary;
+    coordinates: int64 (n, d); clustered: bool (n,).
+    """
+
+    ids: list[str]
+    labels: Ints
+    values: dict[str, Floats]
+    coordinates: Ints
+    clustered: Flags
+
+
+def open_namespace(place: Place) -> Namespace:
+    """Return what a namespace holds. Raises `Stop` where it holds nothing, or no model that can be read."""
+    settings = place.settings
+    client = connect_redis(settings)
+    binding = read_binding(client, settings.namespace)
+    if binding is None:
+        raise Stop(
+            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
+        )
+    store = RedisStore(client, settings.namespace, binding.generation)
+    registry = RedisRegistry(client, settings.namespace, binding.generation)
+    version = registry.current()
+    bundle = None if version is None else registry.load(version)
+    if bundle is None:
+        raise Stop(ExitCode.INCOMPATIBLE, f"model version {version} cannot be read: bootstrap with --replace")
+    fences = store.fences(range(binding.partitions))
+    return Namespace(binding, store, registry, {p: decode_state(f.state) for p, f in fences.items()}, bundle)
+
+
+def population(found: Namespace) -> Population:
+    """Read all customers, each as of his partition's day."""
+    parts = [_scored(found, day, ids, states) for day, ids, states in _chunks(found)]
+    if not parts:
+        none = np.empty(0, np.int64)
+        return Population([], none, {}, none.reshape(0, len(found.bundle.features)), none.astype(np.bool_))
+    return Population(
+        [customer for part in parts for customer in part.ids],
+        np.concatenate([part.labels for part in parts]),
+        {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values},
+        np.concatenate([part.coordinates for part in parts]),
+        np.concatenate([part.clustered for part in parts]),
+    )
+
+
+def segment_profiles(found: Namespace, everybody: Population) -> tuple[Profile, ...]:
+    """Return the segments in figures, by the labels as published."""
+    return profiles(everybody.labels, everybody.values, found.bundle) if everybody.ids else ()
+
+
+def _chunks(found: Namespace) -> Iterator[tuple[int, list[str], States]]:
+    for partition, state in found.states.items():
+        after, more = START, True
+        while more:
+            chunk = found.store.chunk(partition, after, CHUNK)
+            more = len(chunk.ids) >= CHUNK
+            if chunk.ids:
+                after = chunk.positions[-1]
+                yield state.day, chunk.ids, decode_states(chunk.blobs)
+
+
+def _scored(found: Namespace, day: int, ids: list[str], states: States) -> Population:
+    heads = states.heads
+    first = np.where(heads["first_day"] == NO_DAY, day, heads["first_day"]).astype(np.int64)
+    ledger = within_horizon(states, day - found.binding.horizon_days)
+    scores = score(ledger, first, day, found.bundle)
+    values = values_of(states, day, found.binding.horizon_days)
+    return Population(ids, heads["segment"].astype(np.int64), values, scores.coordinates, scores.vectors.clustered)

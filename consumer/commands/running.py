@@ -1,0 +1,137 @@
+"""A worker in this process: signals, telemetry, health, and its end.
+
+SIGTERM, SIGINT   finish the turn, leave the group, exit 0; what hangs is cut off after 25 s
+a second one      exit at once: what was not published is taken over by whoever comes next
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+from consumer import service
+from consumer.commands.cli_output import Output, table
+from consumer.commands.place import Place
+from consumer.exits import ExitCode
+from consumer.settings import Settings
+from consumer.telemetry.health import Health, HealthServer, Probe, health
+from consumer.telemetry.metrics import Metrics
+from consumer.telemetry.telemetry import Telemetry, configure_logs
+from consumer.worker import Worker
+
+END_WITHIN_S = 24.0
+"""After the first signal; the process is gone within 25 s whatever hangs."""
+PROBE_S = 1.0
+
+
+class Ending:
+    """What signals ask of the worker."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+        self._asked = threading.Event()
+
+    def __call__(self) -> bool:
+        """Say whether the end was asked for."""
+        return self._asked.is_set()
+
+    def of(self, worker: Worker) -> None:
+        """Stop this worker when asked to."""
+        self._worker = worker
+        if self._asked.is_set():
+            worker.stop()
+
+    def ask(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        """Ask for the end; the second time it is now."""
+        if self._asked.is_set():
+            os._exit(int(ExitCode.DONE))
+        self._asked.set()
+        if self._worker is not None:
+            self._worker.stop()
+        watchdog = threading.Timer(END_WITHIN_S, os._exit, (int(ExitCode.INTERNAL),))
+        watchdog.daemon = True
+        watchdog.start()
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Listen to SIGTERM and SIGINT."""
+        before = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run_worker(place: Place, output: Output) -> None:
+    """Run until told to stop, then say in a line what was done."""
+    configure_logs()
+    settings = place.settings
+    ending = Ending()
+    running: list[Worker] = []
+    metrics = Metrics(lambda: running[0].assigned if running else frozenset())
+    telemetry = Telemetry(settings.erasure_key_bytes, observe_commit=metrics.commit_seconds.observe)
+    metrics.of(telemetry)
+
+    def ask() -> Health:
+        worker = running[0] if running else None
+        held = worker.assigned if worker else frozenset()
+        return health(telemetry, probes(settings), held, worker.blocked() if worker else {})
+
+    with ending.on_signals(), ExitStack() as stack:
+        if settings.metrics_port is not None:
+            stack.enter_context(HealthServer(settings.metrics_port, ask, metrics.registry))
+        worker = service.open_worker(settings, telemetry, embedded=place.embedded, stopping=ending)
+        if worker is not None:
+            telemetry.resumed(-1) if -1 in telemetry.paused_for else None
+            running.append(worker)
+            ending.of(worker)
+            worker.run()
+    counts = sum((Counter(s.state.counters) for s in telemetry.partitions.values()), Counter[str]())
+    output.result({"counters": dict(counts)}, "stopped in good order")
+
+
+def probes(settings: Settings) -> dict[str, Probe]:
+    """Return the questions that readiness asks of Kafka and Redis, each within a second."""
+    return {"kafka": lambda: _kafka_answers(settings.kafka_bootstrap), "redis": lambda: _redis_answers(settings)}
+
+
+def _kafka_answers(bootstrap: str) -> str | None:
+    """Say whether any broker takes a connection; what it answers is the worker's to find out."""
+    problem = "no broker is configured"
+    for server in bootstrap.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S):
+                return None
+        except (OSError, ValueError) as error:
+            problem = f"{server.strip()}: {error}"
+    return problem
+
+
+def _redis_answers(settings: Settings) -> str | None:
+    from features.redis_store import ping
+
+    password = settings.redis_password.get_secret_value() if settings.redis_password else None
+    return ping(settings.redis_url.get_secret_value(), settings.redis_username, password, timeout_s=PROBE_S)
+
+
+def run_dry(place: Place, output: Output) -> None:
+    """Decide what waits now, write nothing, and print what would become of it."""
+    from consumer.commands.dry_run import dry_run
+
+    configure_logs()
+    place.broker()
+    ending = Ending()
+    with ending.on_signals():
+        found = dry_run(place.settings, embedded=place.embedded, stopping=ending)
+    rows = [(name, n) for name, n in sorted(found.counters.items())]
+    rows += [(f"published to {topic}", n) for topic, n in sorted(found.records.items())]
+    shown = table(f"What {found.read:,} records would do (nothing was written)", ["", "count>"], rows)
+    output.result(found, shown)

@@ -1,0 +1,187 @@
+"""`status`: where every partition stands, from what Redis and Kafka say; no worker is asked."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import msgspec
+from rich.console import RenderableType
+
+from consumer.commands.cli_output import Output, table
+from consumer.commands.place import Place
+from consumer.exits import ExitCode, Stop
+from consumer.partition import PartitionState, decode_state, iso
+from consumer.ports import TransportError
+from consumer.recovery import parse_commit_id
+from consumer.service import connect_redis
+from consumer.settings import Settings
+from consumer.transport.kafka_admin import admin
+from consumer.transport.kafka_reader import KafkaReader
+from consumer.transport.kafka_settings import KafkaSettings
+from features.identity import POSITION_BITS
+from features.redis_generation import Binding, read_binding
+from features.redis_store import RedisStore
+from features.transaction import today_in
+from models.redis_registry import RedisRegistry
+
+
+class PartitionStatus(msgspec.Struct, frozen=True):
+    """One partition. lag, end: None where Kafka does not say; swept: share of customers re-scored as of `day`.
+
+    published: whether Kafka has the commit that Redis is at; None where the group has no offset of ours.
+    """
+
+    partition: int
+    applied: int
+    end: int | None
+    lag: int | None
+    day: str
+    epoch: int
+    sequence: int
+    swept: float
+    model_version: int
+    published: bool | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Everything that `status` says. notes: what stands still or is odd, each with what to do."""
+
+    namespace: str
+    generation: str
+    clock: str
+    model_version: int | None
+    workers: int | None
+    lag: int | None
+    days_behind: int
+    partitions: list[PartitionStatus]
+    counters: dict[str, int]
+    refused: dict[str, int]
+    moves: dict[str, int]
+    notes: list[str]
+
+
+def show_status(place: Place, output: Output) -> None:
+    """Print the status."""
+    found = status(place)
+    output.result(found, *_shown(found))
+
+
+def status(place: Place, now: float | None = None) -> Status:
+    """Ask Redis, and Kafka where there is one."""
+    settings = place.settings
+    client = connect_redis(settings)
+    binding = read_binding(client, settings.namespace)
+    if binding is None:
+        raise Stop(
+            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
+        )
+    store = RedisStore(client, settings.namespace, binding.generation)
+    fences = store.fences(range(binding.partitions))
+    states = {p: decode_state(fence.state) for p, fence in fences.items()}
+    ends, committed, workers, trouble = _kafka(place.kafka, settings, binding)
+    rows = []
+    for p, fence in fences.items():
+        epoch, sequence = parse_commit_id(fence.last) or (0, 0)
+        state, end = states[p], ends.get(p)
+        rows.append(
+            PartitionStatus(
+                partition=p,
+                applied=state.applied,
+                end=end,
+                lag=None if end is None else max(end - state.applied, 0),
+                day=iso(state.day),
+                epoch=max(epoch, fence.epoch),
+                sequence=sequence,
+                swept=1.0
+                if state.sweep.cursor is None
+                else round(max(state.sweep.cursor, 0) / (1 << POSITION_BITS), 3),
+                model_version=state.sweep.version,
+                published=None if p not in committed else committed[p] == fence.last,
+            )
+        )
+    counters: Counter[str] = Counter()
+    for state in states.values():
+        counters.update(state.counters)
+    today = today_in(settings.zone, time.time() if now is None else now)
+    behind = max(today - min(state.day for state in states.values()), 0)
+    return Status(
+        namespace=settings.namespace,
+        generation=binding.generation,
+        clock=binding.clock,
+        model_version=RedisRegistry(client, settings.namespace, binding.generation).current(),
+        workers=workers,
+        lag=sum(row.lag or 0 for row in rows) if ends else None,
+        days_behind=behind,
+        partitions=rows,
+        counters={n: c for n, c in sorted(counters.items()) if "." not in n},
+        refused=_group(counters, "refused."),
+        moves=_group(counters, "moves."),
+        notes=[*trouble, *_notes(binding, states, rows, workers, behind)],
+    )
+
+
+def _group(counters: Counter[str], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): n for name, n in sorted(counters.items()) if name.startswith(prefix)}
+
+
+def _kafka(
+    kafka: KafkaSettings | None, settings: Settings, binding: Binding
+) -> tuple[dict[int, int], dict[int, str], int | None, list[str]]:
+    """Return (end offsets, committed ids, members of the group, what could not be asked)."""
+    if kafka is None:
+        return {}, {}, None, []
+    try:
+        reader = KafkaReader(kafka)
+        try:
+            ends = {p: reader.bounds(settings.transactions_topic, p)[1] for p in range(binding.partitions)}
+        finally:
+            reader.close()
+        if kafka.embedded:  # its coordinator forgets offsets and does not describe groups
+            return ends, {}, None, []
+        with admin(kafka) as asked:
+            offsets = asked.group_offsets(settings.group_id, settings.transactions_topic)
+            return ends, {p: c.metadata for p, c in offsets.items()}, asked.group_members(settings.group_id), []
+    except TransportError as error:
+        return {}, {}, None, [f"Kafka: {error}; `segmenter doctor` says more"]
+
+
+def _notes(
+    binding: Binding, states: dict[int, PartitionState], rows: list[PartitionStatus], workers: int | None, behind: int
+) -> list[str]:
+    """Say what stands still, as far as it can be seen from outside."""
+    notes = []
+    if workers == 0:
+        notes.append("no worker is in the group: start one with `segmenter run`")
+    if binding.clock == "wall" and behind:
+        notes.append(f"a partition's day is {behind} behind today: its sweep waits for a worker, or is on its way")
+    if not all(state.sweep.number for state in states.values()):
+        notes.append("the first sweep has not begun everywhere: nobody there has a segment yet")
+    late = [row.partition for row in rows if row.published is False]
+    if late:
+        notes.append(
+            f"partitions {late}: Redis is a commit ahead of Kafka; it is in flight, or the next takeover publishes it"
+        )
+    if workers and any(row.lag for row in rows):
+        notes.append("a lag that stays: the worker's log and /readyz name the partitions that are paused, and why")
+    return notes
+
+
+def _shown(found: Status) -> list[RenderableType]:
+    lag = "unknown" if found.lag is None else f"{found.lag:,}"
+    workers = "unknown" if found.workers is None else str(found.workers)
+    head = (
+        f"{found.namespace}, generation {found.generation}, {found.clock} clock, model {found.model_version}; "
+        f"workers: {workers}; lag: {lag}"
+    )
+    columns = ["partition>", "applied>", "lag>", "day", "epoch>", "sequence>", "swept>", "model>"]
+    body = [
+        (r.partition, r.applied, r.lag, r.day, r.epoch, r.sequence, f"{r.swept:.0%}", r.model_version)
+        for r in found.partitions
+    ]
+    parts: list[RenderableType] = [head, "", table(None, columns, body), ""]
+    names = {"records": found.counters, "refused": found.refused, "moves": found.moves}
+    for title, counts in names.items():
+        if counts:
+            parts.append(f"{title}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
+    return parts + [f"! {note}" for note in found.notes]

@@ -1,0 +1,1 @@
+"""Files become history: read, cleaned, folded into a first generation of states, or replayed as events."""

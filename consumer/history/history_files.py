@@ -1,0 +1,62 @@
+"""The files that a command names, read as one history under the settings' zone and currency."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from consumer.commands.cli_options import paths_or_default
+from consumer.commands.cli_output import Tell
+from consumer.history.csv_columns import CsvOptions, parse_map
+from consumer.history.csv_source import History, find, read_history
+from consumer.settings import Settings
+from features.transaction import DAY_SECONDS, today_in
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFiles:
+    """Paths and how to read them, as the options give them."""
+
+    paths: list[Path] | None = None
+    mapping: str | None = None
+    separator: str | None = None
+    decimal: str = "."
+    encoding: str = "utf-8"
+    date_format: str | None = None
+    drop_repeats: bool = False
+    drop_non_products: bool = False
+
+    def sentences(self) -> list[str]:
+        """Return, a path, which files it stands for and why."""
+        return [find(path).sentence for path in paths_or_default(self.paths)]
+
+    def options(self, settings: Settings) -> CsvOptions:
+        """Return how the files are read. Raises CsvError for what cannot be."""
+        return CsvOptions(
+            columns=parse_map(self.mapping) if self.mapping else {},
+            separator="\t" if self.separator == "\\t" else self.separator,
+            decimal=self.decimal,
+            encoding=self.encoding,
+            date_format=self.date_format,
+            zone=settings.timezone,
+            currency=settings.currency,
+            repeats="drop" if self.drop_repeats else "keep",
+            non_products="drop" if self.drop_non_products else "keep",
+            latest=(today_in(settings.zone, time.time()) + 2) * DAY_SECONDS - 1,
+        )
+
+    def read(self, settings: Settings, progress: Tell, *, everything: bool = False) -> History:
+        """Read the files (everything: see `read_history`). Raises CsvError naming the file, the row and the remedy.
+
+        progress: told (stage, done, of).
+        """
+
+        def tell(done: int, of: int) -> None:
+            progress("reading", done, of)
+            if done >= of:
+                progress("cleaning", 0, 1)
+
+        history = read_history(paths_or_default(self.paths), self.options(settings), tell, everything=everything)
+        progress("cleaning", 1, 1)
+        return history

@@ -1,0 +1,80 @@
+"""Segments in figures: how many customers, what share of revenue, what is typical of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from consumer.scoring import score, within_horizon
+from features.codec import NO_DAY, States
+from features.ledger import Ints
+from features.vector import RFM, Floats, vectors
+from models.bundle import FIXED, Bundle
+
+if TYPE_CHECKING:  # pandas and scikit-learn take seconds
+    from consumer.history.bootstrap import Prepared
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """One segment. Shares are in 0 .. 1 of all customers and of all net revenue in the horizon; the others are medians.
+
+    recency: days; frequency: orders; monetary: currency units; None where nobody is there to have one.
+    """
+
+    id: int
+    name: str
+    customers: int
+    share_of_customers: float
+    share_of_revenue: float
+    recency: float | None
+    frequency: float | None
+    monetary: float | None
+
+
+def profiles(labels: Ints, values: dict[str, Floats], bundle: Bundle) -> tuple[Profile, ...]:
+    """Return a profile a segment, clusters first; fixed segments without customers are left out.
+
+    labels: int64 (n,) of segment ids; values: `recency`, `frequency`, `monetary`, float64 (n,).
+    """
+    revenue = values["monetary"].sum()
+    found = []
+    for segment in (*bundle.segments, *reversed(FIXED)):
+        rows = labels == segment.id
+        count = int(rows.sum())
+        if not count and segment in FIXED:
+            continue
+        found.append(
+            Profile(
+                segment.id,
+                segment.name,
+                count,
+                round(count / max(len(labels), 1), 4),
+                round(float(values["monetary"][rows].sum() / revenue), 4) if revenue else 0.0,
+                *(_median(values[name][rows]) for name in RFM),
+            )
+        )
+    return tuple(found)
+
+
+def _median(values: Floats) -> float | None:
+    known = values[~np.isnan(values)]
+    return round(float(np.median(known)), 2) if len(known) else None
+
+
+def values_of(states: States, day: int, horizon_days: int) -> dict[str, Floats]:
+    """Return recency, frequency and monetary of n customers as of a day, float64 (n,)."""
+    ledger = within_horizon(states, day - horizon_days)
+    first = np.where(states.heads["first_day"] == NO_DAY, day, states.heads["first_day"]).astype(np.int64)
+    return vectors(ledger, len(states.heads), day, first, RFM).values
+
+
+def of_bootstrap(prepared: Prepared) -> tuple[Profile, ...]:
+    """Return the segments that the first sweep will publish: everybody at the nearest centroid."""
+    states, bundle, day = prepared.states, prepared.bundle, prepared.day
+    heads = states.heads
+    first = np.where(heads["first_day"] == NO_DAY, day, heads["first_day"]).astype(np.int64)
+    scores = score(within_horizon(states, day - bundle.horizon_days), first, day, bundle)
+    labels = scores.labels(np.zeros(len(heads), np.int64), bundle)
+    return profiles(labels, values_of(states, day, bundle.horizon_days), bundle)

@@ -1,0 +1,177 @@
+"""What the running worker tells: structured events on stderr, and the state of its partitions for metrics and health.
+
+    worker --Observer--> Telemetry --> structlog events (JSON lines, or for people on a terminal)
+                             |
+                             +--> Standing of each partition --> metrics.py (/metrics), health.py (/readyz)
+
+Guarantee: no customer id leaves through here. A key that names one is shown as a keyed hash (FAULTS S4).
+The counters are the partitions' own, kept with their states: exactly once, and alive across restarts.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from consumer.partition import PartitionState, iso
+from consumer.step import Decision
+from consumer.telemetry.firstday import Advisor
+from models.bundle import Bundle
+
+PROGRESS_EVERY_S = 10.0
+TROUBLE_LASTS_S = 10.0
+"""A failure counts as over when it has not come again for so long: what is retried is retried within seconds."""
+TROUBLE_SAID_EVERY_S = 10.0
+_CUSTOMER_KEY = re.compile(r"(\{[^{}]*:\d+\}:[^:]+:c:)(.*)(: )", re.DOTALL)
+"""A customer's key in Redis as errors quote it, up to what is wrong with it (features.store.InvalidKey)."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What is known of one partition since this worker holds it."""
+
+    state: PartitionState
+    verdict: str
+    commits: int = 0
+
+
+class Telemetry:
+    """An Observer. `logger` has structlog's interface; `hash_key` is the key of the hashes that stand for ids."""
+
+    def __init__(
+        self,
+        hash_key: bytes,
+        logger: Any = None,
+        *,
+        observe_commit: Callable[[float], None] = lambda _seconds: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._hash_key, self._now = hash_key, now
+        self._log = structlog.get_logger() if logger is None else logger
+        self._observe_commit = observe_commit
+        self._advisor = Advisor()
+        self._next_progress = now() + PROGRESS_EVERY_S
+        self._lines_told = 0
+        self.partitions: dict[int, Standing] = {}
+        self.verdicts: dict[str, int] = {}
+        self.paused_for: dict[int, str] = {}
+        self.troubles: dict[str, int] = {}
+        self._trouble: tuple[float, str] | None = None
+        self._said: dict[tuple[str, str], float] = {}
+        self.model_version = 0
+        self.models_published = 0
+
+    # The observer -------------------------------------------------------------------------------------
+
+    def committed(self, partition: int, decision: Decision, seconds: float) -> None:
+        """Note where the partition stands; say when a day has turned, now and then how much was done."""
+        before = self.partitions.get(partition)
+        state = decision.state
+        self.partitions[partition] = Standing(
+            state, before.verdict if before else "", (before.commits if before else 0) + 1
+        )
+        self._trouble = None
+        self.model_version = max(self.model_version, state.sweep.version)
+        self._observe_commit(seconds)
+        if decision.snapshot is not None:
+            self._log.info("day swept", partition=partition, day=iso(state.day), model=state.sweep.version)
+        if before is not None:
+            self._advise(before.state.counters, state.counters)
+            self._progress(before.state.counters, state)
+
+    def recovered(self, partition: int, verdict: str, applied: int) -> None:
+        """Say that a partition was taken over."""
+        self.verdicts[verdict] = self.verdicts.get(verdict, 0) + 1
+        self.partitions.pop(partition, None)
+        self._trouble = None
+        level = self._log.warning if verdict in ("diverged", "republish") else self._log.info
+        level("partition taken over", partition=partition, verdict=verdict, applied=applied)
+
+    def paused(self, partition: int, reason: str) -> None:
+        """Say that a partition, or with -1 the worker, stands still."""
+        reason = self.redacted(reason)
+        self.paused_for[partition] = reason
+        if partition < 0:
+            self._log.warning("waiting", reason=reason)
+        else:
+            self._log.error("partition paused", partition=partition, reason=reason)
+
+    def resumed(self, partition: int) -> None:
+        """Say that it goes on."""
+        self.paused_for.pop(partition, None)
+        self._log.info("partition resumed", partition=partition)
+
+    def model_published(self, bundle: Bundle, waited_for: int) -> None:
+        """Say that a model is live."""
+        self.models_published += 1
+        self.model_version = max(self.model_version, bundle.version)
+        sizes = {segment.name: n for segment, n in zip(bundle.segments, bundle.sizes, strict=True)}
+        self._log.info(
+            "model published",
+            version=bundle.version,
+            day=iso(bundle.day),
+            made_by=bundle.created_by,
+            late_partitions=waited_for,
+            sizes=sizes,
+        )
+
+    def trouble(self, what: str, error: Exception) -> None:
+        """Say what failed and will be tried again."""
+        kind, now = type(error).__name__, self._now()
+        self.troubles[kind] = self.troubles.get(kind, 0) + 1
+        self._trouble = now, f"{what}: {self.redacted(str(error))}"
+        # An outage of minutes fails twice a second; a line every ten seconds tells as much.
+        if now - self._said.get((what, kind), -TROUBLE_SAID_EVERY_S) >= TROUBLE_SAID_EVERY_S:
+            self._said[what, kind] = now
+            self._log.warning("trouble", what=what, error=kind, detail=self.redacted(str(error)))
+
+    @property
+    def trouble_now(self) -> str | None:
+        """What fails at present, None where nothing has failed lately or something has succeeded since."""
+        trouble = self._trouble
+        return trouble[1] if trouble is not None and self._now() - trouble[0] < TROUBLE_LASTS_S else None
+
+    # What it says beside ------------------------------------------------------------------------------
+
+    def redacted(self, text: str) -> str:
+        """Return a text with a customer's key shown as a keyed hash."""
+        return _CUSTOMER_KEY.sub(lambda found: found[1] + self._hashed(found[2]) + found[3], text)
+
+    def _hashed(self, customer: str) -> str:
+        return "#" + hmac.new(self._hash_key, customer.encode(), "sha256").hexdigest()[:16]
+
+    def _advise(self, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+        for advice in self._advisor.hear(before, after):
+            self._log.warning("is this meant?", advice=advice)
+
+    def _progress(self, before: Mapping[str, int], state: PartitionState) -> None:
+        self._lines_told += state.counters.get("lines", 0) - before.get("lines", 0)
+        now = self._now()
+        if self._lines_told and now >= self._next_progress:
+            self._log.info("working", lines=self._lines_told, day=iso(state.day))
+            self._lines_told, self._next_progress = 0, now + PROGRESS_EVERY_S
+
+
+def configure_logs(*, people: bool | None = None) -> None:
+    """Send structlog's events to stderr: for people on a terminal, else as one JSON object a line."""
+    people = sys.stderr.isatty() if people is None else people
+    renderer: Any = structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(ensure_ascii=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # The Kafka library reports each reconnect; what matters of it reaches us as an exception.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)

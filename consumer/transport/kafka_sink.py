@@ -1,0 +1,183 @@
+"""The transactional producer through kafka-python (PROTOCOL A3, A4, A7).
+
+One transaction, in this order:
+
+    1 refuse an unfenced publish    2 begin    3 sends    4 flush(timeout)    5 every send's future checked
+    6 offsets with their metadata    7 commit    8 only now may the producer be used again
+
+The order is what keeps three defects of the library harmless (test_kafka_python_defects.py shows each
+on its real classes). It commits a transaction although a batch of it died (T1): so nothing is in flight, and every
+future has succeeded, before 6. A producer that aborted commits the old offsets with its next transaction (T2): so
+none survives an error. Its waits have no end (T3): so ours have.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaProducer, TopicPartition
+from kafka.errors import UnknownTopicOrPartitionError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from consumer.ports import Committed, Membership, OutputRecord, TransportError
+from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
+from consumer.transport.kafka_producer import commit, discard, knows_topic, last_error, send_offsets
+from consumer.transport.kafka_settings import KafkaSettings
+
+TRANSACTION_TIMEOUT_S = 15.0
+"""The coordinator aborts a transaction open for longer. Everything below must end before."""
+
+PUBLISH_TIMEOUT_S = 13.0
+"""From begin to commit; what is unknown by then is decided by recovery."""
+
+DELIVERY_TIMEOUT_S = 8.0
+"""A batch that is not acknowledged by then has failed, while its transaction still lives."""
+
+REQUEST_TIMEOUT_S = 5.0
+OPEN_TIMEOUT_S = 10.0
+UNKNOWN_TOPIC_S = 3.0
+"""A topic that the brokers do not know for so long does not exist."""
+
+NULL_VALUE = ("value", b"null")
+"""Header of a record that was null in key and value: the library refuses to write that, so its value is b''."""
+
+
+def _nothing() -> None:
+    """Stand in for the crash point `mid_transaction`."""
+
+
+class KafkaSink:
+    """Writes output records and the input offsets that they come from, both or neither."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        transactional_id: str,
+        group: str,
+        topic: str,
+        *,
+        before_commit: Callable[[], None] = _nothing,
+    ) -> None:
+        """Remember how to open; `topic` and `group` are those whose offsets are committed.
+
+        before_commit: called inside each transaction when only its commit is missing (a test's crash point).
+        """
+        self._settings = settings
+        self._transactional_id = transactional_id
+        self._group = group
+        self._topic = topic
+        self._before_commit = before_commit
+        self._producer: Any | None = None
+
+    def open(self) -> None:
+        """Throw an older producer away, make a new one and `init_transactions` (PROTOCOL A4).
+
+        A transaction that the older one left open is aborted by the coordinator here. Raises `TransportError`.
+        """
+        self.close()
+        producer = build(
+            KafkaProducer,
+            **self._settings.client(),
+            transactional_id=self._transactional_id,
+            transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
+            delivery_timeout_ms=int(DELIVERY_TIMEOUT_S * 1000),
+            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+            max_block_ms=int(OPEN_TIMEOUT_S * 1000),
+            # Slept through twice a transaction, whose predecessor is still completing: 58 a second with 2, 30 with 5,
+            # 7 with the default 100. Lower would hammer a broker that lacks replicas.
+            retry_backoff_ms=2,
+            batch_size=512 << 10,
+            max_request_size=16 << 20,  # a dead letter is as large as its original; the topic's own limit decides
+            allow_auto_create_topics=self._settings.embedded,
+        )
+        try:
+            producer.init_transactions()
+        except LIBRARY_ERRORS as error:
+            discard(producer)
+            raise transport_error(f"opening the transactions of {self._transactional_id}", error) from error
+        self._producer = producer
+
+    def publish(
+        self, records: Sequence[OutputRecord], offsets: Mapping[int, Committed], membership: Membership
+    ) -> None:
+        """Write records and input offsets in one transaction (PROTOCOL A3); records may be empty.
+
+        Returns only when the transaction is known to be committed. On any `TransportError` its
+        outcome is unknown and the producer must be opened again (PROTOCOL A4).
+        """
+        self._refuse_unfenced(offsets, membership)  # 1
+        producer = self._taken()
+        try:
+            self._transact(producer, records, offsets, membership)
+        except LIBRARY_ERRORS as error:
+            cause = last_error(producer) or error
+            raise transport_error(f"publishing {len(records)} records", cause) from error
+        else:
+            self._producer, producer = producer, None  # 8
+        finally:
+            if producer is not None:
+                discard(producer)
+
+    def close(self) -> None:
+        """Stop without waiting for anything in flight."""
+        if self._producer is not None:
+            discard(self._producer)
+            self._producer = None
+
+    def _taken(self) -> Any:
+        # Taken out of the object until it is known to be sound: an interrupt leaves none behind to be used again.
+        producer, self._producer = self._producer, None
+        if producer is None:
+            raise TransportError("the producer must be opened before it publishes", retriable=True)
+        return producer
+
+    def _refuse_unfenced(self, offsets: Mapping[int, Committed], membership: Membership) -> None:
+        if not offsets:
+            raise ValueError("a transaction without offsets would have no outcome to read back")
+        if membership.generation < 0 or not membership.member_id:
+            raise TransportError("refused to publish: not a member of the group", retriable=True, fenced=True)
+        foreign = sorted(offsets.keys() - membership.partitions)
+        if foreign:
+            raise TransportError(f"refused to publish partitions {foreign}: not ours", retriable=True, fenced=True)
+
+    def _transact(
+        self,
+        producer: Any,
+        records: Sequence[OutputRecord],
+        offsets: Mapping[int, Committed],
+        membership: Membership,
+    ) -> None:
+        _check_topics(producer, {each.topic for each in records})
+        deadline = time.monotonic() + PUBLISH_TIMEOUT_S
+        producer.begin_transaction()  # 2
+        pending = [_send(producer, each) for each in records]  # 3
+        producer.flush(timeout=deadline - time.monotonic())  # 4
+        for each in pending:  # 5
+            each.get(timeout=max(0.0, deadline - time.monotonic()))
+        send_offsets(producer, self._positions(offsets), self._fence(membership), deadline)  # 6
+        self._before_commit()
+        commit(producer, deadline)  # 7
+
+    def _positions(self, offsets: Mapping[int, Committed]) -> dict[Any, Any]:
+        return {
+            TopicPartition(self._topic, each): OffsetAndMetadata(at.offset, at.metadata, -1)
+            for each, at in offsets.items()
+        }
+
+    def _fence(self, membership: Membership) -> Any:
+        return ConsumerGroupMetadata(self._group, membership.generation, membership.member_id, membership.instance)
+
+
+def _check_topics(producer: Any, topics: set[str]) -> None:
+    for each in topics:
+        if not knows_topic(producer, each, UNKNOWN_TOPIC_S):
+            raise UnknownTopicOrPartitionError(f"topic {each} does not exist")
+
+
+def _send(producer: Any, record: OutputRecord) -> Any:
+    value, headers = record.value, list(record.headers)
+    if record.key is None and value is None:
+        value, headers = b"", [*headers, NULL_VALUE]
+    return producer.send(record.topic, value=value, key=record.key, headers=headers, partition=record.partition)

@@ -1,0 +1,83 @@
+"""Where a command works: configured servers, the embedded pair that runs, or what one left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from consumer.commands.place import KEPT, LIVE, emptied, hosted, placed, read_live, settings_from
+from consumer.exits import Stop
+
+
+def test_settings_of_the_environment_reach_a_command_and_options_go_before_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEGMENTER_NAMESPACE", "shop")
+    monkeypatch.setenv("SEGMENTER_CLOCK", "event")
+    with placed(False, tmp_path, namespace="shadow", clock=None) as place:
+        assert (place.settings.namespace, place.settings.clock, place.embedded) == ("shadow", "event", False)
+
+
+def test_a_wrong_setting_is_named_without_its_value() -> None:
+    with pytest.raises(Stop, match=r"^SEGMENTER_MARGIN: .*less than or equal to 1") as stopped:
+        settings_from(margin=4711)
+    assert "4711" not in str(stopped.value)
+
+
+def test_a_pair_is_joined_while_it_runs_and_its_state_read_afterwards(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the state was made with stays with it, whatever the environment says later."""
+    monkeypatch.chdir(tmp_path)
+    directory = tmp_path / "pair"
+    with hosted(directory, clock="event", currency="EUR") as host:
+        with placed(True, directory) as guest:
+            assert guest.broker() == host.broker()
+            assert guest.settings.redis_url == host.settings.redis_url
+        with pytest.raises(Stop, match="in use by another run"):
+            emptied(directory)
+    monkeypatch.setenv("SEGMENTER_CURRENCY", "USD")
+    assert read_live(directory) is None
+    with placed(True, directory) as alone:
+        assert (alone.settings.clock, alone.settings.currency) == ("event", "EUR")
+        with pytest.raises(Stop, match="run --embedded"):
+            alone.broker()
+
+
+def test_a_pair_that_died_without_a_word_is_not_joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    directory = tmp_path / "pair"
+    with hosted(directory):
+        left = (directory / LIVE).read_bytes()
+    (directory / LIVE).write_bytes(left)
+    with placed(True, directory) as place:
+        assert place.kafka is None
+
+
+def test_no_secret_is_kept_with_a_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("REDIS_PASSWORD", "KAFKA_SASL_PASSWORD", "ERASURE_KEY"):
+        monkeypatch.setenv(f"SEGMENTER_{name}", "Sesame")
+    with hosted(tmp_path / "pair"):
+        kept = (tmp_path / "pair" / KEPT).read_text()
+    assert "Sesame" not in kept
+    assert not {"erasure_key", "redis_url", "kafka_bootstrap"} & json.loads(kept).keys()
+
+
+def test_a_demo_takes_nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("SEGMENTER_HORIZON_DAYS=9\n")
+    monkeypatch.setenv("SEGMENTER_TIMEZONE", "Asia/Tokyo")
+    with hosted(tmp_path / "pair", fixed=True, namespace="demo") as place:
+        assert (place.settings.horizon_days, place.settings.timezone) == (365, "UTC")
+
+
+def test_only_a_directory_of_ours_is_emptied(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("dear")
+    with pytest.raises(Stop, match="was not made by segmenter"):
+        emptied(tmp_path)
+    (tmp_path / "letter").rename(tmp_path / KEPT)
+    assert not emptied(tmp_path).exists()

@@ -1,0 +1,278 @@
+"""What a worker tells: each event once, exact counters, honest readiness, and never an id."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumer.partition import PartitionState, Sweep
+from consumer.step import Decision
+from consumer.telemetry.firstday import ENOUGH, Advisor
+from consumer.telemetry.health import Health, HealthServer, health
+from consumer.telemetry.metrics import Metrics, names
+from consumer.telemetry.telemetry import TROUBLE_LASTS_S, TROUBLE_SAID_EVERY_S, Telemetry
+from features.store import InvalidKey, StoreUnavailable
+from models.population import Statistics
+from tests.harness.world import FIRST_DAY, World, first_model, line
+
+CANARY = "canary: id 4711"
+
+
+class Log:
+    """Keeps what it is told, as structlog's logger is called."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def __getattr__(self, level: str) -> Callable[..., None]:
+        def note(event: str, **values: Any) -> None:
+            self.lines.append((level, event, values))
+
+        return note
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [values for _, said, values in self.lines if said == event]
+
+
+class Hands:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def told(hands: Hands | None = None) -> tuple[Telemetry, Log]:
+    log = Log()
+    return Telemetry(b"key", log, now=hands or Hands()), log
+
+
+def decided(counters: Mapping[str, int], *, ended: bool = True, day: int = 100) -> Decision:
+    sweep = Sweep(1, day, 1, "hash", None if ended else 5)
+    return Decision(PartitionState(10, sweep, day * 86_400, counters=dict(counters)), Statistics.zeros(1, 1))
+
+
+def scraped(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    from prometheus_client import generate_latest
+
+    text = generate_latest(metrics.registry).decode()
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def fetched(port: int, path: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+class TestPrivacy:
+    def test_no_id_leaves_through_any_door(self) -> None:
+        telemetry, log = told()
+        key = f"{{shop:3}}:1:c:{CANARY}"
+        error = InvalidKey(key, "holds a list")
+        telemetry.trouble("committing partition 3", error)
+        telemetry.paused(3, str(error))
+        telemetry.recovered(3, "in step", 7)
+        found = health(telemetry, {}, frozenset({3}), {3: str(error)})
+        everything = repr(log.lines) + repr(found) + repr(telemetry.trouble_now)
+        assert "canary" not in everything
+        assert "holds a list" in everything
+        assert "#" in found.paused[3]
+
+    def test_the_hash_is_keyed_and_the_same_each_time(self) -> None:
+        text = f"{{shop:3}}:1:c:{CANARY}: no bytes"
+        one, other = Telemetry(b"key", Log()), Telemetry(b"another", Log())
+        assert one.redacted(text) == one.redacted(text) != other.redacted(text)
+
+    def test_keys_that_name_nobody_stay_readable(self) -> None:
+        telemetry, _ = told()
+        assert telemetry.redacted("{shop:3}:1:index: wrong type") == "{shop:3}:1:index: wrong type"
+
+
+class TestEvents:
+    def test_a_takeover_after_a_loss_is_a_warning(self) -> None:
+        telemetry, log = told()
+        telemetry.recovered(0, "in step", 1)
+        telemetry.recovered(1, "diverged", 1)
+        assert [level for level, _, _ in log.lines] == ["info", "warning"]
+        assert telemetry.verdicts == {"in step": 1, "diverged": 1}
+
+    def test_a_long_outage_fills_no_log(self) -> None:
+        hands = Hands()
+        telemetry, log = told(hands)
+        for _ in range(60):
+            telemetry.trouble("the store", StoreUnavailable("down"))
+            hands.now += 0.5
+        assert len(log.of("trouble")) == 30 / TROUBLE_SAID_EVERY_S
+        assert telemetry.troubles == {"StoreUnavailable": 60}
+
+    def test_a_trouble_is_over_when_something_succeeds_or_it_does_not_come_again(self) -> None:
+        hands = Hands()
+        telemetry, _ = told(hands)
+        telemetry.trouble("the store", StoreUnavailable("down"))
+        known = [telemetry.trouble_now]
+        telemetry.committed(0, decided({}), 0.01)
+        known.append(telemetry.trouble_now)
+        telemetry.trouble("the store", StoreUnavailable("down"))
+        hands.now += TROUBLE_LASTS_S
+        known.append(telemetry.trouble_now)
+        assert known == ["the store: down", None, None]
+
+    def test_a_model_is_told_with_its_sizes(self) -> None:
+        telemetry, log = told()
+        telemetry.model_published(first_model(), 2)
+        (said,) = log.of("model published")
+        assert (said["version"], said["late_partitions"], said["sizes"]) == (1, 2, {"Active": 1, "Dormant": 1})
+
+
+class TestFirstDay:
+    @pytest.mark.parametrize(
+        ("counter", "words"),
+        [
+            ("refused.too_late", "--clock event"),
+            ("refused.before_cutoff", "--clock event"),
+            ("refused.future", "time zone"),
+            ("refused.key_missing", "murmur2"),
+            ("refused.foreign_partition", "murmur2"),
+            ("refused.malformed", "right topic"),
+            ("refused.currency", "SEGMENTER_CURRENCY"),
+            ("guests", "without a customer_id"),
+        ],
+    )
+    def test_a_mistake_is_named_once(self, counter: str, words: str) -> None:
+        telemetry, log = told()
+        for lines in (0, ENOUGH, 2 * ENOUGH):
+            telemetry.committed(0, decided({"lines": lines, counter: lines}), 0.01)
+        (said,) = log.of("is this meant?")
+        assert words in said["advice"]
+        assert str(ENOUGH) in said["advice"]
+
+    def test_a_healthy_stream_hears_nothing(self) -> None:
+        before = {"lines": 0}
+        after = {"lines": 10_000, "applied": 9_000, "guests": 900, "refused.too_late": 60, "refused.price": 40}
+        assert list(Advisor().hear(before, after)) == []
+
+    def test_few_lines_say_nothing_yet(self) -> None:
+        assert list(Advisor().hear({}, {"lines": ENOUGH - 1, "refused.too_late": ENOUGH - 1})) == []
+
+    def test_what_was_counted_before_this_worker_is_not_its_matter(self) -> None:
+        telemetry, log = told()
+        history = {"lines": 5_000, "refused.too_late": 5_000}
+        telemetry.committed(0, decided(history), 0.01)
+        telemetry.committed(0, decided(history | {"lines": 5_200, "applied": 200}), 0.01)
+        assert log.of("is this meant?") == []
+
+
+class TestMetrics:
+    def test_the_counters_are_the_partitions_own(self) -> None:
+        """What a world of two partitions did, counted by hand, is what Prometheus reads."""
+        world = World(partitions=2)
+        telemetry, _ = told()
+        metrics = Metrics(lambda: frozenset({0, 1}))
+        metrics.of(telemetry)
+        world.publish(*(line(f"c{i}", FIRST_DAY) for i in range(5)), line(None, FIRST_DAY))
+        world.publish(line("c0", FIRST_DAY, unit_price=-1.0))
+        world.publish(line("c1", FIRST_DAY, event_id="e1"), line("c1", FIRST_DAY, event_id="e1"))
+        worker = world.worker()
+        worker._observer = telemetry
+        world.settle(worker)
+        found = scraped(metrics)
+        outcome = {
+            name: sum(v for k, v in found.items() if k[0] == "segmenter_records_total" and name in k)
+            for name in ("applied", "repeated", "guests")
+        }
+        assert outcome == {"applied": 6, "repeated": 1, "guests": 1}
+        assert sum(v for k, v in found.items() if k[0] == "segmenter_refused_total" and "price" in k) == 1
+        assert sum(v for k, v in found.items() if k[0] == "segmenter_moves_total") == 5
+
+    def test_a_partition_that_went_elsewhere_is_no_longer_shown(self) -> None:
+        telemetry, _ = told()
+        held = {0, 1}
+        metrics = Metrics(lambda: frozenset(held))
+        metrics.of(telemetry)
+        for partition in (0, 1):
+            telemetry.committed(partition, decided({"lines": 1, "applied": 1}), 0.01)
+        held.remove(1)
+        assert {k[-1] for k in scraped(metrics) if k[0] == "segmenter_day"} == {"0"}
+
+    def test_a_pause_and_its_end_are_shown(self) -> None:
+        telemetry, _ = told()
+        metrics = Metrics(frozenset)
+        metrics.of(telemetry)
+        telemetry.paused(2, "no room")
+        assert scraped(metrics)["segmenter_paused", "2"] == 1
+        telemetry.resumed(2)
+        assert ("segmenter_paused", "2") not in scraped(metrics)
+
+    def test_every_name_begins_with_the_services(self) -> None:
+        assert len(names()) >= 15
+        assert all(name.startswith("segmenter_") for name in names())
+
+
+class TestHealth:
+    def test_ready_when_every_part_answers_and_nothing_stands_still(self) -> None:
+        telemetry, _ = told()
+        telemetry.committed(0, decided({}), 0.01)
+        found = health(telemetry, {"kafka": lambda: None, "redis": lambda: None}, frozenset({0}), {})
+        assert found.ready
+        assert found.partitions[0]["day"] == str(date(1970, 1, 1) + timedelta(days=100))
+
+    @pytest.mark.parametrize("part", ["kafka", "redis"])
+    def test_not_ready_while_a_part_does_not_answer(self, part: str) -> None:
+        telemetry, _ = told()
+        probes: dict[str, Callable[[], str | None]] = {"kafka": lambda: None, "redis": lambda: None}
+        found = health(telemetry, probes | {part: lambda: "refused"}, frozenset(), {})
+        assert (found.ready, found.parts[part]) == (False, "refused")
+
+    def test_not_ready_before_there_is_a_state(self) -> None:
+        telemetry, _ = told()
+        telemetry.paused(-1, "no state yet")
+        assert not health(telemetry, {}, frozenset(), {}).ready
+        telemetry.resumed(-1)
+        assert health(telemetry, {}, frozenset(), {}).ready
+
+    def test_not_ready_while_a_partition_stands_still_and_the_reason_is_given(self) -> None:
+        telemetry, _ = told()
+        found = health(telemetry, {}, frozenset({1}), {1: "the topic is gone"})
+        assert (found.ready, found.paused) == (False, {1: "the topic is gone"})
+
+    def test_a_pause_of_a_partition_that_went_elsewhere_does_not_count(self) -> None:
+        telemetry, _ = told()
+        telemetry.paused(1, "the topic is gone")
+        assert health(telemetry, {}, frozenset({0}), {}).ready
+
+    def test_livez_asks_nobody_and_readyz_says_503(self) -> None:
+        def broken() -> Health:
+            return Health(False, {"redis": "refused"}, {}, None, {})
+
+        with HealthServer(0, broken, Metrics(frozenset).registry, host="127.0.0.1") as server:
+            assert fetched(server.port, "/livez")[0] == 200
+            status, body = fetched(server.port, "/readyz")
+            assert (status, json.loads(body)["parts"]) == (503, {"redis": "refused"})
+            assert fetched(server.port, "/nothing")[0] == 404
+
+    def test_metrics_are_served_in_prometheus_text_format(self) -> None:
+        metrics = Metrics(frozenset)
+        metrics.commit_seconds.observe(0.03)
+        ready = Health(True, {}, {}, None, {})
+        with HealthServer(0, lambda: ready, metrics.registry, host="127.0.0.1") as server:
+            assert fetched(server.port, "/readyz")[0] == 200
+            status, body = fetched(server.port, "/metrics")
+        families = {family.name for family in text_string_to_metric_families(body.decode())}
+        assert status == 200
+        assert "segmenter_publish_seconds" in families
