@@ -122,6 +122,13 @@ class TestExamples:
             assert example(verb).startswith(verb)
             assert "--json" in {option for parameter in command.params for option in parameter.opts}, verb
 
+    def test_help_shows_the_example(self, here: Here) -> None:
+        for verb in commands():
+            shown = here(f"{verb} --help")
+            assert shown.code == 0
+            assert example(verb) in " ".join(shown.out.split()), verb
+        assert all(verb.split()[0] in here("--help").out for verb in commands())
+
     def test_the_tour_takes_every_verb_but_the_demo(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         assert tour[1].keys() | {"demo"} == commands().keys()
 
