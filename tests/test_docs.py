@@ -1,4 +1,4 @@
-"""The documentation is complete and true: every verb, setting, metric and exit code is in it, and every command in it exists.
+"""The documentation is complete and true: every verb, setting, metric, exit code; its commands exist.
 
 python -m tests.test_docs     writes docs/commands.md from the help of the commands
 """
@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from consumer import metrics
 from consumer.exits import ExitCode
 from consumer.settings import PREFIX, Settings
+from consumer.telemetry import metrics
 from tests.consumer.commands.test_cli import commands
 
 REPOSITORY = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ NOT_RUN_HERE = {
     "make demo": "sets an environment of its own up; the demo itself runs in tests/consumer/demo/test_demo.py",
     "make test": "is what runs this",
     "git clone": "needs a place to clone from",
-    ".venv/bin/segmenter --help": "needs the environment that make sets up; --help runs in tests/consumer/commands/test_cli.py",
+    ".venv/bin/segmenter --help": "needs the environment of make; --help runs in tests/consumer/commands/test_cli.py",
     ". .venv/bin/activate": "the same",
     "docker compose": "needs a Docker engine; docker-compose.yml says that it was not run",
 }
