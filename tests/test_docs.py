@@ -1,4 +1,4 @@
-"""The documentation is complete and true: every verb, setting, metric and exit code is in it, and every command in it exists.
+"""The documentation is complete and true: every verb, setting, metric and exit code is in it, every command in it exists.
 
 python -m tests.test_docs     writes docs/commands.md from the help of the commands
 """
