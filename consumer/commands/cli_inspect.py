@@ -32,18 +32,26 @@ def add_to(app: typer.Typer, _topics: typer.Typer, model: typer.Typer, _config: 
 
 
 def status(
-    namespace: Namespace = None, embedded: Embedded = False, directory: Directory = DIRECTORY, as_json: Json = False
+    worker: Annotated[
+        list[str] | None,
+        typer.Option("--worker", help="Where a worker serves /readyz, e.g. http://10.0.0.7:9100; may be repeated."),
+    ] = None,
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
 ) -> None:
     """Show where every partition stands: lag, day, epoch, sequence, sweep, counters, and what stands still.
 
-    Read from Redis and Kafka. Why a partition is paused is known to its worker only: see its log, or /readyz.
+    Read from Redis and Kafka. Why a partition is paused only its worker knows: those named are asked, else the one
+    of this machine where SEGMENTER_METRICS_PORT is set. Their logs say it too.
     """
     from consumer.commands.cli_output import Output
     from consumer.commands.place import placed
     from consumer.commands.status import show_status
 
     with placed(embedded, directory, namespace=namespace) as place:
-        show_status(place, Output(as_json=as_json))
+        show_status(place, worker or (), Output(as_json=as_json))
 
 
 def lookup(

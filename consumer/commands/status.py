@@ -1,9 +1,15 @@
-"""`status`: where every partition stands, from what Redis and Kafka say; no worker is asked."""
+"""`status`: where every partition stands, from what Redis and Kafka say, and why one is paused, from the workers.
+
+Why a partition stands still is known to the worker that holds it, which says it at /readyz (consumer.telemetry.health).
+"""
 
 from __future__ import annotations
 
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 from rich.console import RenderableType
@@ -16,6 +22,7 @@ from consumer.ports import TransportError
 from consumer.recovery import parse_commit_id
 from consumer.service import connect_redis
 from consumer.settings import Settings
+from consumer.telemetry.health import Health
 from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_reader import KafkaReader
 from consumer.transport.kafka_settings import KafkaSettings
@@ -58,17 +65,19 @@ class Status(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     refused: dict[str, int]
     moves: dict[str, int]
+    paused: dict[int, str]
     notes: list[str]
 
 
-def show_status(place: Place, output: Output) -> None:
-    """Print the status."""
-    found = status(place)
+def show_status(place: Place, workers: Sequence[str], output: Output) -> None:
+    """Print the status. workers: addresses where workers serve /readyz; none: this machine's, if a port is set."""
+    port = place.settings.metrics_port
+    found = status(place, workers or ([f"http://127.0.0.1:{port}"] if port else []))
     output.result(found, *_shown(found))
 
 
-def status(place: Place, now: float | None = None) -> Status:
-    """Ask Redis, and Kafka where there is one."""
+def status(place: Place, asked: Sequence[str] = (), now: float | None = None) -> Status:
+    """Ask Redis, Kafka where there is one, and the workers at `asked`."""
     settings = place.settings
     client = connect_redis(settings)
     binding = read_binding(client, settings.namespace)
@@ -79,6 +88,7 @@ def status(place: Place, now: float | None = None) -> Status:
     store = RedisStore(client, settings.namespace, binding.generation)
     fences = store.fences(range(binding.partitions))
     states = {p: decode_state(fence.state) for p, fence in fences.items()}
+    paused, unasked = paused_by(asked)
     ends, committed, workers, trouble = _kafka(place.kafka, settings, binding)
     rows = []
     for p, fence in fences.items():
@@ -117,8 +127,32 @@ def status(place: Place, now: float | None = None) -> Status:
         counters={n: c for n, c in sorted(counters.items()) if "." not in n},
         refused=_group(counters, "refused."),
         moves=_group(counters, "moves."),
-        notes=[*trouble, *_notes(binding, states, rows, workers, behind)],
+        paused=paused,
+        notes=[*trouble, *unasked, *_notes(binding, states, rows, workers, behind)],
     )
+
+
+def paused_by(addresses: Sequence[str]) -> tuple[dict[int, str], list[str]]:
+    """Ask workers what stands still; return (partition -> reason, which of them did not answer)."""
+    paused: dict[int, str] = {}
+    silent = []
+    for address in addresses:
+        try:
+            paused |= _readiness(address).paused
+        except (OSError, ValueError) as error:
+            silent.append(f"the worker at {address} does not say what is paused: {error}")
+    return paused, silent
+
+
+def _readiness(address: str) -> Health:
+    if not address.startswith(("http://", "https://")):
+        raise ValueError("its address begins with http://")
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/readyz", timeout=3) as answer:  # noqa: S310 -- http only, see above
+            body = answer.read()
+    except urllib.error.HTTPError as error:  # 503: it is not ready, and says why
+        body = error.read()
+    return msgspec.json.decode(body, type=Health)
 
 
 def _group(counters: Counter[str], prefix: str) -> dict[str, int]:
@@ -184,4 +218,5 @@ def _shown(found: Status) -> list[RenderableType]:
     for title, counts in names.items():
         if counts:
             parts.append(f"{title}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
-    return parts + [f"! {note}" for note in found.notes]
+    standing = [f"! partition {p} is paused: {why}" if p >= 0 else f"! {why}" for p, why in found.paused.items()]
+    return parts + standing + [f"! {note}" for note in found.notes]

@@ -7,7 +7,8 @@ from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
 
-from consumer.commands.dry_run import OverlayStore, rehearse
+from consumer.commands.dry_run import rehearse
+from consumer.commands.overlay import OverlayStore
 from consumer.partition import decode_state
 from features.store import Commit
 from tests.harness.memory_store import MemoryStore
