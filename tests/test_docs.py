@@ -1,4 +1,4 @@
-"""The documentation is complete and true: each verb, setting, metric and exit code is in it; its commands exist.
+"""The documentation is complete and true: every verb, setting, metric and exit code is in it; what it names exists.
 
 python -m tests.test_docs     writes docs/commands.md from the help of the commands
 """

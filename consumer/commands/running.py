@@ -66,7 +66,8 @@ class Ending:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # Once asked, the process ends by itself; a late second signal must not spoil its exit code.
+                signal.signal(number, signal.SIG_IGN if self() else handler)
 
 
 def run_worker(place: Place, output: Output) -> None:
