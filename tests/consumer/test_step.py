@@ -434,3 +434,16 @@ def test_the_sums_after_an_erasure_equal_those_without_the_customer_also_within_
             rows = run.parts[0].rows["sample:2"]
             assert position(chosen) not in {int.from_bytes(rows[i : i + 8], "little") for i in range(0, len(rows), 16)}
         assert sums[0] == sums[1]
+
+
+def test_what_expires_is_carried_as_positive_orders_and_net() -> None:
+    run = quiet()
+    old, folded = FIRST - 50, FIRST - 45
+    feed(run, line("a", old), line("a", old, invoice_no="C9", unit_price=1.5), line("a", folded, unit_price=2.0))
+    feed(run, *(line("a", FIRST - 1, invoice_no=f"i{n}") for n in range(1_000)), size=2_000)
+    run.turn(run.parts[0], FIRST + 30)
+    feed(run, line("a", FIRST + 30))
+    head = run.heads()["a"]
+    assert head["past_orders"] == 2, "one of them had been folded into its day; a return is no order"
+    assert head["past_net"] == 200_000 - 30_000 + 40_000
+    assert (head["first_day"], head["last_day"]) == (old, FIRST + 30)
