@@ -57,6 +57,17 @@ def connect_redis(settings: Settings) -> Client:
     return client
 
 
+def open_state(settings: Settings) -> tuple[Client, Binding, RedisStore]:
+    """Return a client, what the live generation is bound to, and its store. Raises `Stop` where there is no state."""
+    client = connect_redis(settings)
+    binding = read_binding(client, settings.namespace)
+    if binding is None:
+        raise Stop(
+            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
+        )
+    return client, binding, RedisStore(client, settings.namespace, binding.generation)
+
+
 def local_partition_of(partitions: int) -> Callable[[str], int]:
     """Return customer id -> partition, remembering the answers for those who come often."""
 

@@ -25,6 +25,9 @@ def run(  # noqa: PLR0913 -- each argument is an option of the command line
     dead_letters_topic: Annotated[
         str | None, typer.Option("--dead-letters-topic", help="Another topic of refusals.")
     ] = None,
+    erasures_topic: Annotated[
+        str | None, typer.Option("--erasures-topic", help="Another topic of erasure marks.")
+    ] = None,
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Serve /metrics, /livez and /readyz on this port.")
     ] = None,
@@ -37,7 +40,8 @@ def run(  # noqa: PLR0913 -- each argument is an option of the command line
     Waits for `segmenter bootstrap` where there is no state yet. Several workers share a group's partitions.
 
     A shadow run beside a live one has its own --namespace (bootstrap it first), and with it its own group, and its
-    own --segments-topic and --dead-letters-topic: it reads the same events and touches nothing of the other.
+    own --segments-topic, --dead-letters-topic and --erasures-topic: it reads the same events and touches nothing of
+    the other.
 
     --dry-run reads the state and what waits, in a group of its own, and prints what would be applied, refused and
     moved; run it while no worker runs, for the state that it reads moves on with them.
@@ -54,6 +58,7 @@ def run(  # noqa: PLR0913 -- each argument is an option of the command line
         "group": group,
         "segments_topic": segments_topic,
         "dead_letters_topic": dead_letters_topic,
+        "erasures_topic": erasures_topic,
         "metrics_port": metrics_port,
     }
     if dry_run:

@@ -10,14 +10,12 @@ import typer
 
 from consumer.commands.cli_output import Output, cell, table
 from consumer.commands.place import Place
-from consumer.exits import ExitCode, Stop
+from consumer.exits import ExitCode
 from consumer.partition import decode_state, iso
 from consumer.scoring import Scores, score, within_horizon
-from consumer.service import connect_redis, local_partition_of
+from consumer.service import local_partition_of, open_state
 from features.codec import NO_DAY, States, decode_states
 from features.identity import canonical_id
-from features.redis_generation import read_binding
-from features.redis_store import RedisStore
 from features.vector import NAMES, vectors
 from models.bundle import Bundle, segment_ids, segment_of
 from models.redis_registry import RedisRegistry
@@ -81,13 +79,7 @@ def show_customer(place: Place, text: str, output: Output) -> None:
 def lookup(place: Place, text: str) -> Customer | None:
     """Read one customer; None for an unknown id."""
     settings = place.settings
-    client = connect_redis(settings)
-    binding = read_binding(client, settings.namespace)
-    if binding is None:
-        raise Stop(
-            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
-        )
-    store = RedisStore(client, settings.namespace, binding.generation)
+    client, binding, store = open_state(settings)
     customer = canonical_id(text)
     partition = local_partition_of(binding.partitions)(customer)
     blob = store.load({partition: [customer]})[partition][0]

@@ -12,10 +12,10 @@ from consumer.exits import ExitCode, Stop
 from consumer.history.profile import Profile, profiles, values_of
 from consumer.partition import START, PartitionState, decode_state
 from consumer.scoring import score, within_horizon
-from consumer.service import connect_redis
+from consumer.service import open_state
 from features.codec import NO_DAY, States, decode_states
 from features.ledger import Ints
-from features.redis_generation import Binding, read_binding
+from features.redis_generation import Binding
 from features.redis_store import RedisStore
 from features.vector import Flags, Floats
 from models.bundle import Bundle
@@ -51,13 +51,7 @@ class Population:
 def open_namespace(place: Place) -> Namespace:
     """Return what a namespace holds. Raises `Stop` where it holds nothing, or no model that can be read."""
     settings = place.settings
-    client = connect_redis(settings)
-    binding = read_binding(client, settings.namespace)
-    if binding is None:
-        raise Stop(
-            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
-        )
-    store = RedisStore(client, settings.namespace, binding.generation)
+    client, binding, store = open_state(settings)
     registry = RedisRegistry(client, settings.namespace, binding.generation)
     version = registry.current()
     bundle = None if version is None else registry.load(version)

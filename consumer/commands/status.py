@@ -16,19 +16,17 @@ from rich.console import RenderableType
 
 from consumer.commands.cli_output import Output, table
 from consumer.commands.place import Place
-from consumer.exits import ExitCode, Stop
 from consumer.partition import PartitionState, decode_state, iso
 from consumer.ports import TransportError
 from consumer.recovery import parse_commit_id
-from consumer.service import connect_redis
+from consumer.service import open_state
 from consumer.settings import Settings
 from consumer.telemetry.health import Health
 from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_reader import KafkaReader
 from consumer.transport.kafka_settings import KafkaSettings
 from features.identity import POSITION_BITS
-from features.redis_generation import Binding, read_binding
-from features.redis_store import RedisStore
+from features.redis_generation import Binding
 from features.transaction import today_in
 from models.redis_registry import RedisRegistry
 
@@ -79,13 +77,7 @@ def show_status(place: Place, workers: Sequence[str], output: Output) -> None:
 def status(place: Place, asked: Sequence[str] = (), now: float | None = None) -> Status:
     """Ask Redis, Kafka where there is one, and the workers at `asked`."""
     settings = place.settings
-    client = connect_redis(settings)
-    binding = read_binding(client, settings.namespace)
-    if binding is None:
-        raise Stop(
-            ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
-        )
-    store = RedisStore(client, settings.namespace, binding.generation)
+    client, binding, store = open_state(settings)
     fences = store.fences(range(binding.partitions))
     states = {p: decode_state(fence.state) for p, fence in fences.items()}
     paused, unasked = paused_by(asked)
