@@ -1,0 +1,144 @@
+"""What Redis and Kafka say together, case by case, worked by hand (PROTOCOL B)."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from consumer.messages import SegmentRecord
+from consumer.partition import PartitionState, Sweep
+from consumer.ports import Committed, InputRecord
+from consumer.recovery import Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
+from features.codec import Seen, States, blank_heads, decode_states, encode_states
+from features.identity import position
+from features.ledger import empty
+from features.store import Fence
+from models.bundle import Segment
+
+
+def fence(last: str, parent: str = "1:4", epoch: int = 2) -> Fence:
+    return Fence(epoch, last, parent, b"")
+
+
+@pytest.mark.parametrize(
+    ("last", "parent", "committed", "tail", "verdict"),
+    [
+        ("1:5", "1:4", "1:5", None, Verdict.IN_STEP),
+        ("1:5", "1:4", "1:4", None, Verdict.REPUBLISH),
+        ("9:13", "3:12", "3:12", None, Verdict.REPUBLISH),
+        ("1:5", "1:4", "1:6", None, Verdict.DIVERGED),
+        ("1:5", "1:4", "2:5", None, Verdict.DIVERGED),
+        ("0:0", "0:0", "5:812", None, Verdict.DIVERGED),
+        ("1:5", "1:4", "1:3", None, Verdict.LOST),
+        ("0:0", "0:0", None, None, Verdict.FIRST),
+        ("1:1", "0:0", None, None, Verdict.REPUBLISH),
+        ("0:0", "0:0", "somebody's", None, Verdict.FIRST),
+        ("1:5", "1:4", "somebody's", (1, 5), Verdict.IN_STEP),
+        ("1:5", "1:4", None, (1, 6), Verdict.DIVERGED),
+        ("1:5", "1:4", None, (2, 5), Verdict.DIVERGED),
+        ("1:5", "1:4", None, (1, 4), Verdict.REPUBLISH),
+        ("1:5", "1:4", None, (9, 2), Verdict.REPUBLISH),
+    ],
+)
+def test_a_verdict(
+    last: str, parent: str, committed: str | None, tail: tuple[int, int] | None, verdict: Verdict
+) -> None:
+    known = None if committed is None else Committed(7, committed)
+    assert judge(fence(last, parent), known, tail) is verdict
+
+
+@pytest.mark.parametrize("text", ["", "1", ":1", "1:", "a:1", "1:b", "-1:2", "1:2:3"])
+def test_a_foreign_commit_id_is_none_of_ours(text: str) -> None:
+    assert parse_commit_id(text) is None
+
+
+def test_a_new_epoch_is_above_all_that_was_seen() -> None:
+    assert parse_commit_id("3:12") == (3, 12)
+    assert new_epoch(fence("1:5", epoch=2), None, None) == 3
+    assert new_epoch(fence("1:5", epoch=2), Committed(0, "7:9"), None) == 8
+    assert new_epoch(fence("1:5", epoch=2), None, (5, 1)) == 6
+    assert new_epoch(fence("0:0", epoch=0), None, None) == 1
+
+
+def record(offset: int, key: bytes | None, value: bytes | None, **headers: bytes) -> InputRecord:
+    return InputRecord(offset, 0, key, value, tuple(headers.items()))
+
+
+def test_the_tail_is_the_highest_sequence_and_of_equal_ones_the_highest_epoch() -> None:
+    records = [
+        record(0, b"a", b"", epoch=b"3", sequence=b"4"),
+        record(1, b"a", b"", epoch=b"2", sequence=b"6"),
+        record(2, b"a", b"", epoch=b"1", sequence=b"6"),
+        record(3, b"a", b"", epoch=b"9"),
+        record(4, b"a", b"", sequence=b"99"),
+    ]
+    assert tail_of(records) == (2, 6)
+    assert tail_of(records[3:]) is None
+
+
+def segment_record(revision: int, segment: int, previous: int | None) -> SegmentRecord:
+    return SegmentRecord(
+        customer_id="a",
+        segment=Segment(segment, "x"),
+        previous=None if previous is None else Segment(previous, "y"),
+        cause="purchase",
+        revision=revision,
+        as_of="2024-03-02",
+        entered_on="2024-03-02",
+        margin=None,
+        second=None,
+        features={},
+        model_version=1,
+    )
+
+
+def test_the_last_record_of_each_customer_counts_and_a_tombstone_ends_him() -> None:
+    values = [msgspec.json.encode(segment_record(n, 11, None)) for n in (1, 2)]
+    found = published(
+        [
+            record(0, b"a", values[0]),
+            record(1, b"b", values[0]),
+            record(2, b"a", values[1]),
+            record(3, b"b", None),
+            record(4, None, values[0]),
+        ]
+    )
+    assert {name: each.revision for name, each in found.items()} == {"a": 2}
+
+
+def stored(revision: int, segment: int, sweep: int) -> bytes:
+    heads = blank_heads(1)
+    heads["revision"], heads["segment"], heads["sweep"] = revision, segment, sweep
+    heads["anchor"] = 19
+    none = np.empty(0, np.int64)
+    return encode_states(States(heads, empty(), Seen(none, np.empty(0, np.uint64), none)), np.array([0]))[0]
+
+
+def lift(blob: bytes | None, *, cursor: int | None = None, same: bool = True, revision: int = 5) -> tuple[object, ...]:
+    state = PartitionState(0, Sweep(4, 19_784, 1, "h", cursor), 0)
+    last = {"a": segment_record(revision, 12, 11)}
+    states, lost = raised(["a"], [blob], last, state, {"2024-03-02": 19_784}, same_generation=same)
+    if not states:
+        return (None, lost)
+    head = decode_states([states["a"]]).heads[0]
+    names = ("revision", "segment", "previous", "entered_day", "anchor", "sweep")
+    return (tuple(int(head[name]) for name in names), lost)
+
+
+def test_what_was_published_raises_what_redis_lost_and_keeps_the_days_anchor() -> None:
+    assert lift(stored(3, 11, 2)) == ((5, 12, 11, 19_784, 11, 4), {})
+    assert lift(stored(3, 11, 4)) == ((5, 12, 11, 19_784, 19, 4), {}), "his anchor of this very day stays"
+    assert lift(stored(4, 11, 4)) == ((5, 12, 11, 19_784, 19, 4), {})
+    assert lift(stored(5, 11, 2)) == (None, {}), "nothing was lost of him"
+
+
+def test_a_customer_whom_the_sweep_has_not_reached_turns_his_day_himself() -> None:
+    place = position("a")
+    assert lift(stored(3, 11, 2), cursor=place - 1) == ((5, 12, 11, 19_784, 19, 2), {})
+    assert lift(stored(3, 11, 2), cursor=place) == ((5, 12, 11, 19_784, 11, 4), {})
+
+
+def test_another_generation_keeps_only_the_revision_and_a_lost_customer_leaves_his() -> None:
+    assert lift(stored(3, 0, 0), same=False) == ((5, 0, 0, 0, 19, 0), {})
+    assert lift(None) == (None, {"a": 5})
