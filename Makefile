@@ -22,7 +22,7 @@ CHECKS := "$(BIN)/ruff format --check --output-format concise ." "$(BIN)/ruff ch
 	"sh .ci/audit $(BIN)/pip-audit requirements.lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test faults check format lock clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,10 @@ demo: $(STAMP) ## history in, purchases through Kafka, segments out, verified; D
 
 test: $(STAMP) ## every test, on a real Kafka broker and a real Redis-compatible server
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+faults: $(STAMP) ## every fault of docs/reliability.md at length, under an hour; writes its table anew
+	SEGMENTER_FAULT_RESULTS=write $(BIN)/python -m pytest tests/faults -m "long or not long" $(PYTEST_ARGS)
+	$(BIN)/python -m tests.faults.table
 
 check: $(STAMP) ## formatting, lint, types, import directions, docs, known vulnerabilities
 	@failed=; for step in $(CHECKS); do \

@@ -36,6 +36,7 @@ def output_records(
     for refusal in outbox.dead:
         original = dead_bytes.get(refusal.offset)
         headers = [
+            *stamp,
             ("reason", refusal.reason.value.encode()),
             ("detail", refusal.detail.encode()),
             ("topic", topics.input.encode()),

@@ -6,30 +6,16 @@ The oracle is `reports.verify`, which recomputes everything from the history fil
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from tests.harness.broker import Broker
+from tests.harness.fault import Fault
 from tests.harness.live import Live, wait_until
 from tests.harness.world import FIRST_DAY, shopping
 
 LIVES = Callable[..., Live]
-
-
-@pytest.fixture
-def lives(kafka: Broker, redis_url: str, namespace: str, tmp_path: Path) -> Iterator[LIVES]:
-    made: list[Live] = []
-
-    def make(**options: object) -> Live:
-        made.append(Live(kafka.bootstrap, redis_url, namespace, tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for live in made:
-        live.close()
 
 
 def stream(live: Live, days: int = 14) -> None:
@@ -41,30 +27,67 @@ def stream(live: Live, days: int = 14) -> None:
     live.tick(FIRST_DAY + timedelta(days=days + 20))
 
 
-@pytest.mark.parametrize(
-    ("point", "times"),
-    [("after_commit", 3), ("mid_transaction", 5), ("mid_sweep", 4), ("during_recovery", 2), ("after_publish", 6)],
-)
-def test_a_worker_killed_anywhere_loses_and_doubles_nothing(lives: LIVES, point: str, times: int) -> None:
-    live = lives()
-    stream(live)
+def dies_at(live: Live, point: str, times: int) -> None:
+    """Run a worker until it kills itself there."""
     victim = live.start(point, times)
     wait_until(lambda: victim.poll() is not None, f"the kill at {point}")
     assert victim.returncode == -signal.SIGKILL
     assert live.crash_file.exists(), "a fault that never landed proves nothing"
+
+
+@pytest.mark.parametrize(
+    ("point", "times"),
+    [
+        pytest.param("after_load", 4, marks=pytest.mark.fault(1)),
+        pytest.param("after_commit", 3, marks=pytest.mark.fault(2)),
+        pytest.param("mid_transaction", 5, marks=pytest.mark.fault(3)),
+        pytest.param("mid_sweep", 4, marks=pytest.mark.fault(2)),
+        pytest.param("after_publish", 6, marks=pytest.mark.fault(4)),
+    ],
+)
+def test_a_worker_killed_anywhere_loses_and_doubles_nothing(lives: LIVES, fault: Fault, point: str, times: int) -> None:
+    live = lives()
+    stream(live)
+    fault.inject()
+    dies_at(live, point, times)
+    fault.fired()
+    fault.ended()
     live.start()
     live.settle()
-    live.verify()
+    fault.recovered()
+    live.end()
+    fault.judge(live.verdict())
 
 
-def test_of_two_workers_one_is_killed_halfway(lives: LIVES) -> None:
+@pytest.mark.fault(5)
+def test_a_recovery_that_is_killed_twice_changes_nothing(lives: LIVES, fault: Fault) -> None:
+    live = lives()
+    stream(live)
+    for point, times in (("after_commit", 3), ("during_recovery", 2), ("during_recovery", 1)):
+        fault.inject()
+        dies_at(live, point, times)
+        fault.fired()
+    fault.ended()
+    live.start()
+    live.settle()
+    fault.recovered()
+    live.end()
+    fault.judge(live.verdict())
+
+
+@pytest.mark.fault(2)
+def test_of_two_workers_one_is_killed_halfway(lives: LIVES, fault: Fault) -> None:
     live = lives()
     stream(live, days=30)
     first = live.start()
     live.start()
     total = live.ends()
     wait_until(lambda: live.applied() * 2 > total, "half of the input applied")
+    fault.inject()
     first.kill()
-    first.wait()
+    assert first.wait() == -signal.SIGKILL
+    fault.fired()
     live.settle()
-    live.verify()
+    fault.recovered()
+    live.end()
+    fault.judge(live.verdict())

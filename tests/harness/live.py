@@ -33,6 +33,7 @@ from consumer.transport.kafka_python_transport import KafkaReader
 from consumer.transport.kafka_writer import EventWriter
 from features.redis_generation import read_binding
 from features.redis_store import RedisStore
+from tests.harness.verdict import Outcome, judge
 
 REPOSITORY = Path(__file__).parents[2]
 HEADER = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
@@ -61,10 +62,7 @@ class Live:
             segments_topic=f"{namespace}-out",
             dead_letters_topic=f"{namespace}-dead",
             erasures_topic=f"{namespace}-erased",
-            clock="event",
-            max_poll_records=200,
-            session_timeout_s=2.0,
-            **more,
+            **{"clock": "event", "max_poll_records": 200, "session_timeout_s": 2.0} | more,
         )
         self.partitions, self.directory = partitions, directory
         self.kafka = self.settings.kafka()
@@ -163,6 +161,23 @@ class Live:
             ends = everything.end_offsets([TopicPartition(topic, p) for p in range(self.partitions)])
         return any(self.reader.bounds(topic, each.partition)[1] < end for each, end in ends.items())
 
+    def await_empty_group(self, seconds: float = 60.0) -> None:
+        """Wait until the workers that ended, or whose session did, are members no more."""
+        with admin(self.kafka) as asked:
+            wait_until(lambda: not asked.group_members(self.settings.group_id), "a group without members", seconds)
+
+    def end(self, seconds: float = 30.0) -> None:
+        """Ask every worker that still runs to end, with SIGTERM: each leaves with exit code 0."""
+        running = [process for process in self.processes if process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        for process in running:
+            assert process.wait(seconds) == 0
+
+    def verdict(self) -> Outcome:
+        """Pronounce the end-to-end verdict (FAULTS) once all workers have ended; the output is closed by markers."""
+        return judge(self)
+
     def ends(self) -> int:
         """Return how many records the input holds."""
         topic = self.settings.transactions_topic
@@ -184,12 +199,13 @@ class Live:
 
     def output(self) -> list[InputRecord]:
         """Return the committed output of all partitions."""
-        found: list[InputRecord] = []
         topic = self.settings.segments_topic
-        for partition in range(self.partitions):
-            first, end = self.reader.bounds(topic, partition)
-            found += self.reader.read(topic, partition, first, end)
-        return found
+        return [record for partition in range(self.partitions) for record in self.records(topic, partition)]
+
+    def records(self, topic: str, partition: int) -> list[InputRecord]:
+        """Return the committed records of a partition."""
+        first, end = self.reader.bounds(topic, partition)
+        return list(self.reader.read(topic, partition, first, end)) if first < end else []
 
     def close(self) -> None:
         """End what was started, by its id."""

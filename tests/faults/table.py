@@ -1,0 +1,118 @@
+"""The table of docs/reliability.md, from what the fault tests recorded of themselves.
+
+python -m tests.faults.table     writes the tables into docs/reliability.md
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from tests.harness.fault import FaultRecord
+
+RESULTS = Path(__file__).with_name("results") / "faults.json"
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+FAULTS: dict[str, str] = {
+    "1": "kill -9 before the Redis commit",
+    "2": "kill -9 after it, before the transaction",
+    "3": "kill -9 inside the transaction",
+    "4": "kill -9 after the Kafka commit",
+    "5": "kill -9 during recovery, twice",
+    "6": "a worker frozen past its session wakes up (a zombie)",
+    "7": "workers join and leave every few seconds",
+    "8": "Redis killed and restarted; its last writes lost",
+    "9": "Redis emptied",
+    "10": "Redis fails over to a lagging replica",
+    "11": "the reply to the commit is lost",
+    "12": "Redis cannot write: OOM, MISCONF, NOREPLICAS, BUSY, LOADING, READONLY",
+    "13": "a key of the wrong type, a corrupted state",
+    "14": "broker restarted, clean and -9, five times",
+    "15": "broker away for three minutes",
+    "16": "an output batch expires inside a transaction",
+    "17": "output or dead-letter topic missing, not authorised, record too large",
+    "18": "poison records",
+    "19": "numbers out of bounds",
+    "20": "hostile customer ids",
+    "21": "the same event again, on the stream and in the history",
+    "22": "a customer's events in any order",
+    "23": "dates far in the past and the future",
+    "24": "old, new and unknown schema versions",
+    "25": "input topic deleted and created again",
+    "26": "retention removed unread input",
+    "27": "partitions added",
+    "28": "a producer with another partitioner",
+    "29": "SIGTERM in a batch; twice",
+    "30": "host clock steps back",
+    "31": "a stalled consumer",
+    "32": "sustained load",
+    "S1": "a tampered model or state",
+    "S2": "Redis without ACL or TLS",
+    "S3": "Kafka ACLs, SASL SCRAM, TLS",
+    "S4": "personal data in logs, metrics, headers",
+    "S5": "erasure",
+    "S6": "formulas in exported text",
+    "S7": "hostile CSV files and paths",
+    "S8": "HTTP surface",
+    "S9": "two ids that would share a Redis key",
+    "S10": "supply chain",
+}
+"""The fault matrix; a row without a passed test shows as such."""
+
+HEAD = (
+    "| # | fault | injected | fired | lost | doubled | seconds to recover | tests |\n|---|---|---|---|---|---|---|---|"
+)
+BEGIN, END = "<!-- fault table: begin -->", "<!-- fault table: end -->"
+
+
+def read_results() -> list[FaultRecord]:
+    """Return what was recorded last."""
+    return msgspec.json.decode(RESULTS.read_bytes(), type=list[FaultRecord]) if RESULTS.exists() else []
+
+
+def write_results(records: Iterable[FaultRecord]) -> None:
+    """Keep the records, one a line so that a change shows as one."""
+    lines = [msgspec.json.encode(record).decode() for record in sorted(records, key=lambda record: record.test)]
+    RESULTS.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def compare(kept: Sequence[FaultRecord], found: Sequence[FaultRecord], *, all_known: bool) -> list[str]:
+    """Say what a run recorded otherwise than the kept results; durations may differ. all_known: new tests are a fault."""
+    known = {record.test: record for record in kept}
+    problems = []
+    for record in found:
+        before = known.get(record.test)
+        if before is None and all_known:
+            problems.append(f"{record.test} is not among the kept results: `make faults` writes them")
+        if before is not None and before.counted != record.counted:
+            problems.append(f"{record.test}: kept {before.counted}, found {record.counted}")
+    return problems
+
+
+def table(records: Sequence[FaultRecord]) -> str:
+    """Return the matrix in Markdown: a row a fault, over all of its tests."""
+    rows = []
+    for row, title in FAULTS.items():
+        mine = [record for record in records if row in record.faults]
+        streamed = [record for record in mine if record.lost is not None]
+        seconds = [record.seconds for record in mine if record.seconds is not None]
+        cells = [row, title, str(sum(r.injected for r in mine)), str(sum(r.fired for r in mine))]
+        cells += [str(sum(r.lost or 0 for r in streamed)) if streamed else "–"]
+        cells += [str(sum(r.doubled or 0 for r in streamed)) if streamed else "–"]
+        cells += [f"{min(seconds):.1f} – {max(seconds):.1f}" if seconds else "–"]
+        cells += [", ".join(sorted({f"`{record.test.partition('::')[0]}`" for record in mine})) or "**none**"]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join([HEAD, *rows])
+
+
+def rendered(page: str, records: Sequence[FaultRecord]) -> str:
+    """Return the page with its table made anew."""
+    body = f"{BEGIN}\n{table(records)}\n{END}"
+    return re.sub(f"(?s){re.escape(BEGIN)}.*{re.escape(END)}", lambda _: body, page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), read_results()), encoding="utf-8")

@@ -1,0 +1,140 @@
+"""The end-to-end verdict on a live world: was anything lost, doubled, or otherwise not as the oracle has it?
+
+    1 the group has no members    2 the committed offsets C[p]    3 input and outputs, committed records only
+    4 the input cut at C[p]       5 everybody recomputed (reports.verify), revisions 1, 2, 3 ...
+    6 a marker a partition, which a read_committed reader gets: no hanging transaction hides the end
+
+`segmenter verify` does 2 to 5 for users; the counts of input records and dead letters, and 6, are done here only:
+a marker is no segment record, so after it the topic is good for nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from kafka import KafkaProducer
+
+from consumer.commands.verify_source import Where, gather, reading_of
+from consumer.partition import PartitionState, Rewind
+from consumer.ports import InputRecord
+from consumer.transport.kafka_admin import admin
+from reports.verify import verify
+
+if TYPE_CHECKING:
+    from tests.harness.live import Live
+
+MARKER = b"marker"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the verdict found.
+
+    lost: input records that no partition counted, output revisions that are missing, refusals without a dead
+    letter. doubled: records counted twice, revisions that come twice, dead letters that come twice without a
+    recovery that went back. wrong: whatever else `verify` reports. customers, events, records: how much was looked at.
+    """
+
+    lost: int
+    doubled: int
+    wrong: int
+    customers: int
+    events: int
+    records: int
+    replayed: int
+    differences: tuple[Any, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not (self.lost or self.doubled or self.wrong)
+
+
+def judge(live: Live) -> Outcome:
+    """Pronounce the verdict on a world whose workers have ended."""
+    settings, topics = live.settings, live.settings.topics
+    live.await_empty_group()  # 1
+    with admin(live.kafka) as asked:
+        committed = asked.group_offsets(settings.group_id, topics.input)  # 2
+    where = Where(settings, live.client, live.reader, {p: at.offset for p, at in committed.items()}, "whole")
+    history = [live.history_file] if live.history_file.exists() else []
+    evidence = gather(where, history, reading_of(settings), time.time())  # 3, 4
+    verdict = verify(*evidence)  # 5
+    states = live.states()
+    lost = doubled = 0
+    for part in evidence[3]:
+        state = states[part.number]
+        given = sum(part.start <= record.offset < part.committed for record in part.input)
+        counted = state.counters.get("lines", 0)
+        gaps, repeats = revisions(live.records(topics.output, part.number))
+        silent, twice = dead_letters(live.records(topics.dead_letters, part.number), state)
+        lost += max(given - counted, 0) + gaps + silent
+        doubled += max(counted - given, 0) + repeats + twice
+    unseen = see_markers(live)  # 6
+    return Outcome(
+        lost=lost + unseen,
+        doubled=doubled,
+        wrong=verdict.state_differences + verdict.output_differences + verdict.revision_errors,
+        customers=verdict.customers,
+        events=verdict.events,
+        records=verdict.records,
+        replayed=verdict.replayed,
+        differences=verdict.differences,
+    )
+
+
+def revisions(output: Sequence[InputRecord]) -> tuple[int, int]:
+    """Return (missing, repeated) revisions of all customers in a partition's output. A tombstone begins anew."""
+    gaps = repeats = 0
+    last: dict[bytes | None, int] = {}
+    for record in output:
+        if record.value is None:
+            last.pop(record.key, None)
+            continue
+        revision = msgspec.json.decode(record.value)["revision"]
+        before = last.get(record.key)
+        if before is not None:
+            gaps += max(revision - before - 1, 0)
+            repeats += revision <= before
+        last[record.key] = revision
+    return gaps, repeats
+
+
+def dead_letters(letters: Sequence[InputRecord], state: PartitionState) -> tuple[int, int]:
+    """Return (refusals without a letter, letters that come twice though nobody went back behind them)."""
+    found: dict[int, list[int]] = {}
+    for letter in letters:
+        headers = dict(letter.headers)
+        found.setdefault(int(headers["offset"]), []).append(int(headers["epoch"]))
+    refused = sum(n for name, n in state.counters.items() if name.startswith("refused."))
+    twice = sum(
+        not _went_back(state.rewinds, offset, older, newer)
+        for offset, epochs in found.items()
+        for older, newer in pairwise(epochs)
+    )
+    return max(refused - len(found), 0), twice
+
+
+def _went_back(rewinds: Sequence[Rewind], offset: int, older: int, newer: int) -> bool:
+    """Say whether a recovery between two epochs went back to before an input offset (PROTOCOL B4)."""
+    return any(older < rewind.epoch <= newer and rewind.applied <= offset for rewind in rewinds)
+
+
+def see_markers(live: Live) -> int:
+    """Write one marker to each output partition; return how many a read_committed reader does not get."""
+    topic = live.settings.segments_topic
+    producer = KafkaProducer(bootstrap_servers=live.settings.kafka_bootstrap, acks="all")
+    try:
+        sent = [producer.send(topic, value=b"{}", key=MARKER, partition=p) for p in range(live.partitions)]
+        ends = [future.get(timeout=30).offset for future in sent]
+    finally:
+        producer.close(timeout=5)
+    return sum(
+        not any(record.key == MARKER for record in live.reader.read(topic, p, end, end + 1))
+        for p, end in enumerate(ends)
+        if live.reader.bounds(topic, p)[1] > end
+    ) + sum(live.reader.bounds(topic, p)[1] <= end for p, end in enumerate(ends))
