@@ -99,5 +99,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if problems and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
     for problem in problems:
         reporter.write_line(f"fault results: {problem}", red=True)

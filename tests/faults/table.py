@@ -80,7 +80,10 @@ def write_results(records: Iterable[FaultRecord]) -> None:
 
 
 def compare(kept: Sequence[FaultRecord], found: Sequence[FaultRecord], *, all_known: bool) -> list[str]:
-    """Say what a run recorded otherwise than the kept results; durations may differ. all_known: new tests are a fault."""
+    """Say what a run recorded otherwise than the kept results; durations may differ.
+
+    all_known: a test that is not among them is a problem too.
+    """
     known = {record.test: record for record in kept}
     problems = []
     for record in found:

@@ -53,6 +53,7 @@ class Live:
     def __init__(
         self, kafka_bootstrap: str, redis_url: str, namespace: str, directory: Path, *, partitions: int = 4, **more: Any
     ) -> None:
+        options: dict[str, Any] = {"clock": "event", "max_poll_records": 200, "session_timeout_s": 2.0}
         self.settings = Settings(
             _env_file=None,
             kafka_bootstrap=kafka_bootstrap,
@@ -62,7 +63,7 @@ class Live:
             segments_topic=f"{namespace}-out",
             dead_letters_topic=f"{namespace}-dead",
             erasures_topic=f"{namespace}-erased",
-            **{"clock": "event", "max_poll_records": 200, "session_timeout_s": 2.0} | more,
+            **(options | more),
         )
         self.partitions, self.directory = partitions, directory
         self.kafka = self.settings.kafka()

@@ -133,8 +133,10 @@ def see_markers(live: Live) -> int:
         ends = [future.get(timeout=30).offset for future in sent]
     finally:
         producer.close(timeout=5)
-    return sum(
-        not any(record.key == MARKER for record in live.reader.read(topic, p, end, end + 1))
+    bounds = {p: live.reader.bounds(topic, p)[1] for p in range(live.partitions)}
+    seen = {
+        p
         for p, end in enumerate(ends)
-        if live.reader.bounds(topic, p)[1] > end
-    ) + sum(live.reader.bounds(topic, p)[1] <= end for p, end in enumerate(ends))
+        if bounds[p] > end and any(record.key == MARKER for record in live.reader.read(topic, p, end, end + 1))
+    }
+    return live.partitions - len(seen)
