@@ -249,6 +249,10 @@ class MemoryKafka:
         self._begin_epoch(transactional_id)
         return self._epochs[transactional_id]
 
+    def epoch_of(self, transactional_id: str) -> int:
+        """Return the epoch of the newest producer of an id, -1 where there was none."""
+        return self._epochs.get(transactional_id, -1)
+
     def begin(self, transactional_id: str, epoch: int) -> Transaction:
         if self._epochs.get(transactional_id) != epoch:
             raise TransportError(f"{transactional_id} was opened by another producer", retriable=True, fenced=True)
