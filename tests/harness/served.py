@@ -1,0 +1,89 @@
+"""`segmenter run` as a user starts it, with its log, its metrics and its readiness.
+
+served = Served(live, redis=proxy.url_of(url)); served.ready(); served.metric("segmenter_takeovers_total"); served.log()
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from consumer.transport.child import free_port
+from tests.harness.live import Live
+
+REPOSITORY = Path(__file__).parents[2]
+SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
+LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Readiness(NamedTuple):
+    """What /readyz answered; status 0: nothing."""
+
+    status: int
+    said: dict[str, Any]
+
+    @property
+    def reasons(self) -> str:
+        """All that is wrong, as one text."""
+        parts = [f"{name}: {problem}" for name, problem in self.said.get("parts", {}).items() if problem]
+        return "; ".join([*parts, *self.said.get("paused", {}).values(), self.said.get("trouble") or ""])
+
+
+class Served:
+    """One worker process of a live world; it ends with the world."""
+
+    def __init__(self, live: Live, **settings: str) -> None:
+        """Settings given here are this worker's own, such as `redis_url`, the way to the store."""
+        self.port = free_port()
+        self._log = live.directory / f"served-{len(live.processes)}.log"
+        own = {f"SEGMENTER_{name.upper()}": value for name, value in settings.items()}
+        environ = {**os.environ, **live.environment(), **own}
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "consumer.cli", "run", "--metrics-port", str(self.port)],
+                cwd=live.directory,
+                env=environ | {"PYTHONPATH": str(REPOSITORY)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        live.processes.append(self.process)
+
+    def ready(self) -> Readiness:
+        """Ask /readyz."""
+        status, body = self._get("/readyz")
+        return Readiness(status, json.loads(body) if status else {})
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples with these labels; 0 where there is none."""
+        total = 0.0
+        for line in self._get("/metrics")[1].splitlines():
+            found = SAMPLE.match(line)
+            if found and found["name"] == name and labels.items() <= dict(LABEL.findall(found["labels"] or "")).items():
+                total += float(found["value"])
+        return total
+
+    def log(self, event: str | None = None) -> list[dict[str, Any]]:
+        """Return the log's events, or those of one name."""
+        lines = [json.loads(line) for line in self._log.read_text("utf-8").splitlines() if line.startswith("{")]
+        return [line for line in lines if event is None or line.get("event") == event]
+
+    def output(self) -> str:
+        """Return all that it wrote, for the message of a failure."""
+        return self._log.read_text("utf-8")
+
+    def _get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except OSError:
+            return 0, ""
+        finally:
+            connection.close()
