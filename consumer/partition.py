@@ -64,6 +64,13 @@ class Rewind(msgspec.Struct, frozen=True):
     cursor: int | None
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """Input that retention took unread: offsets start <= offset < stop are in no state (FAULTS 26)."""
+
+    start: int
+    stop: int
+
+
 class PartitionState(msgspec.Struct, frozen=True):
     """Everything but the customers. watermark: greatest accepted event time, local seconds."""
 
@@ -74,6 +81,7 @@ class PartitionState(msgspec.Struct, frozen=True):
     erased: int = 0
     counters: dict[str, int] = {}
     rewinds: tuple[Rewind, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
     @property
     def day(self) -> int:

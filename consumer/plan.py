@@ -41,5 +41,10 @@ class Plan:
     partition_of: Callable[[str], int]
     erasure_key: bytes
     refine_every_days: int = 7
+    namespace: str = ""
+    topic_id: str | None = None
+    """Of the input topic that the state was made from; None where topics have no ids."""
+    skip_lost_input: bool = False
+    """Whether to go on behind input that retention took unread, which is counted, instead of stopping (FAULTS 26)."""
     instance: str | None = None
     """The operator's name for this worker; two that share it fence each other."""

@@ -20,7 +20,7 @@ from consumer.lane import Events, Lane, Sweeping, Unit
 from consumer.leader import Leader, deadline_of, made_for
 from consumer.partition import START, PartitionState, decode_state
 from consumer.plan import Parts, Plan
-from features.store import Chunk
+from features.store import Chunk, GenerationGone
 from features.transaction import today_in
 from models.bundle import Bundle, content_hash
 
@@ -143,7 +143,9 @@ class Planner:
 
     def live_model(self) -> Bundle:
         number = self._parts.registry.current()
-        bundle = None if number is None else self._parts.registry.load(number)
+        if number is None:
+            raise GenerationGone("the registry of models is empty")
+        bundle = self._parts.registry.load(number)
         if bundle is None:
             raise Stop(ExitCode.INCOMPATIBLE, "the registry holds no model that can be read: bootstrap again")
         return bundle

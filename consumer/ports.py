@@ -80,7 +80,7 @@ class RetentionGap(TransportError):
     def __init__(self, partition: int, wanted: int, earliest: int) -> None:
         super().__init__(
             f"partition {partition}: offset {wanted} is wanted but the log begins at {earliest}: "
-            f"{earliest - wanted} records are gone",
+            f"{earliest - wanted} records are gone unread",
             retriable=False,
         )
         self.partition, self.wanted, self.earliest = partition, wanted, earliest
@@ -121,6 +121,12 @@ class Source(Protocol):
 
     def ends(self, partitions: frozenset[int]) -> dict[int, int]:
         """Return the end offsets of any partitions of the topic: one question, where `bounds` asks two."""
+
+    def facts(self) -> TopicFacts | None:
+        """Return the topic as the client's metadata has it, asking nobody; None where it cannot be told.
+
+        No partitions and no id: the brokers know no such topic.
+        """
 
     def close(self) -> None:
         """Leave the group."""

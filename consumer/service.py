@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ import numpy as np
 
 from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
+from consumer.guards import TopicGuard, state_gone
 from consumer.observer import Observer
 from consumer.partition import History, iso
 from consumer.plan import Parts, Plan
@@ -80,18 +81,7 @@ def local_partition_of(partitions: int) -> Callable[[str], int]:
 
 def check_binding(binding: Binding, facts: TopicFacts, settings: Settings) -> None:
     """Raise `Stop` where a state was made for another world."""
-    if facts.partitions != binding.partitions:
-        raise Stop(
-            ExitCode.TOPOLOGY,
-            f"topic {settings.transactions_topic} has {facts.partitions} partitions, the state was made for "
-            f"{binding.partitions}: customers would change their partition; see docs/operations.md, exit code 4",
-        )
-    if facts.topic_id != binding.topic_id:
-        raise Stop(
-            ExitCode.TOPOLOGY,
-            f"topic {settings.transactions_topic} was deleted and created again since the bootstrap: its offsets mean "
-            "something else now; bootstrap with --replace, see docs/operations.md, exit code 4",
-        )
+    TopicGuard(settings.transactions_topic, binding.topic_id, binding.partitions).check(facts, (), 0.0)
     rules = settings.rules
     made_for = {
         "horizon_days": (binding.horizon_days, rules.horizon_days),
@@ -115,11 +105,16 @@ def open_worker(
     now: Callable[[], float] = time.time,
     crash_point: Callable[[str], None] = never,
     stopping: Callable[[], bool] = lambda: False,
+    skip_lost_input: bool = False,
 ) -> Worker | None:
-    """Return a worker ready to run; waits for a bootstrap where there is no state (None: stopped meanwhile)."""
+    """Return a worker ready to run; waits for a bootstrap where there never was a state (None: stopped meanwhile).
+
+    Raises `Stop` where there was one, as Kafka knows, and Redis has lost it.
+    """
     client = connect_redis(settings)
     binding = read_binding(client, settings.namespace)
     if binding is None:
+        refuse_lost_state(settings, settings.kafka(embedded=embedded))
         observer.paused(-1, f"no state in namespace {settings.namespace} yet: waiting for `segmenter bootstrap`")
     while binding is None:
         if stopping():
@@ -127,7 +122,26 @@ def open_worker(
         time.sleep(WAIT_FOR_STATE_S)
         binding = read_binding(client, settings.namespace)
     parts, plan = open_parts(settings, observer, binding, client, embedded=embedded, crash_point=crash_point)
-    return Worker(parts, plan, now=now, crash_point=crash_point)
+    return Worker(parts, replace(plan, skip_lost_input=skip_lost_input), now=now, crash_point=crash_point)
+
+
+def refuse_lost_state(settings: Settings, kafka: KafkaSettings) -> None:
+    """Raise `Stop` where the group has commits of ours: then there was a state (FAULTS 9)."""
+    if kafka.embedded:  # its coordinator forgets offsets
+        return
+    topic = settings.transactions_topic
+    with admin(kafka) as asked:
+        committed = asked.group_offsets(settings.group_id, topic)
+    if not committed:
+        return
+    reader = KafkaReader(kafka)
+    try:
+        bounds = {p: reader.bounds(topic, p) for p in range(reader.facts(topic).partitions)}
+    finally:
+        reader.close()
+    stop = state_gone(settings.namespace, committed, bounds)
+    if stop is not None:
+        raise stop
 
 
 def open_parts(
@@ -189,6 +203,8 @@ def plan_of(settings: Settings, binding: Binding) -> Plan:
         partition_of=local_partition_of(binding.partitions),
         erasure_key=settings.erasure_key_bytes,
         refine_every_days=settings.refine_every_days,
+        namespace=settings.namespace,
+        topic_id=binding.topic_id,
         instance=settings.instance,
     )
 

@@ -14,13 +14,13 @@ import msgspec
 from consumer.erasure import keyed_hash, with_revision
 from consumer.exits import ExitCode, Stop
 from consumer.lane import Lane
-from consumer.leader import Registry
 from consumer.messages import Outbox, decode_outbox, encode_outbox
-from consumer.partition import PartitionState, Rewind, decode_state, encode_state
-from consumer.ports import Committed, InputRecord, Membership, RetentionGap, Sink, Source, TopicReader
-from consumer.publication import Topics, output_records
+from consumer.partition import Gap, PartitionState, Rewind, decode_state, encode_state
+from consumer.plan import Parts, Plan
+from consumer.ports import Committed, InputRecord, Membership, RetentionGap
+from consumer.publication import output_records
 from consumer.recovery import Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
-from features.store import Commit, Fence, Store
+from features.store import Commit, Fence
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, content_hash
 from models.population import Statistics
@@ -50,20 +50,11 @@ class Found:
 class Takeover:
     """Takes one partition at a time."""
 
-    def __init__(
-        self,
-        source: Source,
-        sink: Sink,
-        reader: TopicReader,
-        store: Store,
-        registry: Registry,
-        topics: Topics,
-        erasure_key: bytes,
-        crash_point: Callable[[str], None],
-    ) -> None:
-        self._source, self._sink, self._reader = source, sink, reader
-        self._store, self._registry, self._topics = store, registry, topics
-        self._erasure_key = erasure_key
+    def __init__(self, parts: Parts, plan: Plan, crash_point: Callable[[str], None]) -> None:
+        self._source, self._sink, self._reader = parts.source, parts.sink, parts.reader
+        self._store, self._registry, self._observer = parts.store, parts.registry, parts.observer
+        self._topics, self._erasure_key = plan.topics, plan.erasure_key
+        self._skip_lost_input = plan.skip_lost_input
         self._crash_point = crash_point
 
     def take(self, partition: int, membership: Membership) -> tuple[Lane, Verdict]:
@@ -83,7 +74,9 @@ class Takeover:
             outbox = Outbox()
         if verdict is not Verdict.IN_STEP:
             self._publish(partition, state.applied, last, outbox, membership)
-        self._check_log(partition, state.applied)
+        earliest = self._check_log(partition, state.applied)
+        if state.applied < earliest:
+            last, state = self._skip(partition, epoch, last, state, earliest, membership)
         lane = self._lane(partition, epoch, last, state)
         self._source.seek(partition, state.applied)
         return lane, verdict
@@ -168,16 +161,40 @@ class Takeover:
         read = self._reader.read(self._topics.erasures, partition, start, stop)
         return {record.key.decode(): record.value for record in read if record.key and record.value}
 
-    def _check_log(self, partition: int, applied: int) -> None:
+    def _skip(
+        self, partition: int, epoch: int, last: str, state: PartitionState, earliest: int, membership: Membership
+    ) -> tuple[str, PartitionState]:
+        """Go on behind input that retention took, in a commit of its own, as after a divergence (B4, FAULTS 26)."""
+        gap = Gap(state.applied, earliest)
+        commit_id = f"{epoch}:{int(last.partition(':')[2]) + 1}"
+        counters = state.counted({"skipped": gap.stop - gap.start})
+        state = msgspec.structs.replace(state, applied=earliest, counters=counters, gaps=(*state.gaps, gap))
+        commit = Commit(
+            epoch=epoch,
+            parent=last,
+            id=commit_id,
+            state=encode_state(state),
+            outbox=encode_outbox(Outbox()),
+            sweep=state.sweep.number,
+        )
+        self._store.commit(partition, commit)
+        self._crash_point("after_skip")
+        self._publish(partition, earliest, commit_id, Outbox(), membership)
+        self._observer.skipped(partition, gap.start, gap.stop)
+        return commit_id, state
+
+    def _check_log(self, partition: int, applied: int) -> int:
+        """Return where the log begins. Raises `Stop` where what is wanted is gone, or was never there."""
         earliest, end = self._source.bounds(frozenset({partition}))[partition]
-        if applied < earliest:
-            raise Stop(ExitCode.INPUT_LOST, f"{RetentionGap(partition, applied, earliest)}; see docs/operations.md")
+        if applied < earliest and not self._skip_lost_input:
+            raise Stop(ExitCode.INPUT_LOST, lost_input(RetentionGap(partition, applied, earliest)))
         if applied > end:
             raise Stop(
                 ExitCode.TOPOLOGY,
                 f"partition {partition}: offset {applied} was applied but the log ends at {end}: the topic "
                 f"{self._topics.input} is not the one that this state was made from",
             )
+        return earliest
 
     def _lane(self, partition: int, epoch: int, last: str, state: PartitionState) -> Lane:
         bundle = self._model(state.sweep.version, state.sweep.model_hash)
@@ -189,6 +206,14 @@ class Takeover:
     def _model(self, version: int, model_hash: str) -> Bundle | None:
         bundle = self._registry.load(version)
         return bundle if bundle is not None and content_hash(bundle) == model_hash else None
+
+
+def lost_input(gap: RetentionGap) -> str:
+    """Return what to say of input that retention took unread."""
+    return (
+        f"{gap}; a history brings them back (`segmenter bootstrap --replace`), `segmenter run --on-input-loss=skip` "
+        "goes on without them; see docs/operations.md, exit code 3"
+    )
 
 
 def _lost(partition: int, found: Found) -> str:

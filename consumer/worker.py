@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
+from consumer.guards import TopicGuard, state_gone
 from consumer.lane import Events, Lane, Sweeping
 from consumer.leader import Leader, made_for
 from consumer.plan import Parts, Plan
@@ -34,7 +35,7 @@ from consumer.ports import (
 from consumer.preparation import Decider, as_commit
 from consumer.publication import output_records
 from consumer.step import refuse_foreign, wanted
-from consumer.takeover import Takeover
+from consumer.takeover import Takeover, lost_input
 from features.codec import InvalidState
 from features.store import (
     Fenced,
@@ -49,6 +50,7 @@ IDLE_POLL_S = 0.25
 WAITING_POLL_S = 0.02
 RETRY_S = 0.5
 ALARM_RETRY_S = 5.0
+ASK_S = 5.0
 RIVAL_FENCES = 3
 RIVAL_WITHIN_S = 60.0
 """A named worker that is fenced so often within so long has a rival of its name; once may be a timeout."""
@@ -72,16 +74,7 @@ class Worker:
         self._parts, self._plan = parts, plan
         self._now, self._crash_point = now, crash_point
         self._observer = parts.observer
-        self._takeover = Takeover(
-            parts.source,
-            parts.sink,
-            parts.reader,
-            parts.store,
-            parts.registry,
-            plan.topics,
-            plan.erasure_key,
-            crash_point,
-        )
+        self._takeover = Takeover(parts, plan, crash_point)
         self._leader = Leader(
             parts.store,
             parts.registry,
@@ -90,6 +83,7 @@ class Worker:
             clock=plan.rules.clock,
             refine_every_days=plan.refine_every_days,
         )
+        self._topic = TopicGuard(plan.topics.input, plan.topic_id, plan.partitions)
         self._lanes: dict[int, Lane] = {}
         self._planner = Planner(parts, plan, self._leader, self._lanes, now)
         self._decider = Decider(parts, plan)
@@ -141,13 +135,26 @@ class Worker:
             self._finish(self._commit(prepared))  # 5, 6
             self._lead()  # 7
         except GenerationGone as error:
-            raise Stop(
-                ExitCode.INCOMPATIBLE, f"{error}; bootstrap it, or start the worker again if it was replaced"
-            ) from error
+            raise self._without_state(error) from error
         except StoreUnavailable as error:
             self._store_retry_at = self._now() + RETRY_S
             self._observer.trouble("the store", error)
         self._apply_pauses()
+
+    def _without_state(self, error: GenerationGone) -> Stop:
+        """Return why this worker cannot go on: its generation was replaced, or the state is gone (FAULTS 9)."""
+        if error.replaced:
+            again = "a bootstrap made a new generation: start the worker again (or, if it was interrupted, it first)"
+            return Stop(ExitCode.INCOMPATIBLE, f"{error}; {again}")
+        everywhere = frozenset(range(self._plan.partitions))
+        try:
+            committed = self._parts.source.committed(everywhere, ASK_S)
+            stop = state_gone(self._plan.namespace, committed, self._parts.source.bounds(everywhere))
+        except TransportError:
+            stop = None  # Kafka does not tell what was applied; that the state is gone stands all the same
+        return stop or Stop(
+            ExitCode.INPUT_LOST, f"{error}: Redis was emptied; see docs/operations.md, Redis was emptied"
+        )
 
     # 1 -- poll ---------------------------------------------------------------------------------------
 
@@ -156,15 +163,20 @@ class Worker:
         try:
             records = source.poll(self._poll_timeout())
         except RetentionGap as gap:
-            raise Stop(ExitCode.INPUT_LOST, f"{gap}; see docs/operations.md, exit code 3") from gap
+            if not self._plan.skip_lost_input:
+                raise Stop(ExitCode.INPUT_LOST, lost_input(gap)) from gap
+            self._abandon([lane for lane in lanes.values() if lane.partition == gap.partition])
+            records = {}
         except TransportError as error:
-            if not error.retriable:
+            facts = source.facts()
+            if not error.retriable and (facts is None or facts.partitions):
                 raise Stop(ExitCode.FENCED if error.fenced else ExitCode.INTERNAL, str(error)) from error
             self._observer.trouble("reading", error)
             self._note_fence(error)
             records = {}
         self._membership = source.membership()
         change = source.rebalanced()
+        self._topic.check(source.facts(), change.assigned, self._now())
         for partition in change.revoked | change.assigned:
             lanes.pop(partition, None)
             self._forget_pending(partition)

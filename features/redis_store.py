@@ -141,7 +141,8 @@ class RedisStore:
             generation, (epoch, last, parent, state) = answers[2 * i], answers[2 * i + 1]
             if generation != self._generation or None in (epoch, last, parent, state):
                 raise GenerationGone(
-                    f"partition {partition}: Redis holds no state of generation {self.keys.generation_name}"
+                    f"partition {partition}: Redis holds no state of generation {self.keys.generation_name}",
+                    replaced=generation not in (None, self._generation),
                 )
             fences[partition] = Fence(int(epoch), last.decode(), parent.decode(), state)
         return fences
@@ -228,6 +229,9 @@ class RedisStore:
 
     def _judge(self, partition: int, answer: bytes) -> None:
         verdict = answer.decode()
+        if verdict == "GENERATION":
+            live = guarded(lambda: self._redis.get(self.keys.generation(partition)))
+            raise GenerationGone(f"partition {partition}: its state was replaced or is gone", replaced=live is not None)
         if verdict != "OK":
             raise _refusal(partition, verdict)
 
@@ -237,6 +241,4 @@ def _refusal(partition: int, verdict: str) -> StoreError:
         return Fenced(f"partition {partition}: another worker holds a higher epoch")
     if verdict == "STEP":
         return OutOfStep(f"partition {partition}: Redis is not at the commit that this one follows")
-    if verdict == "GENERATION":
-        return GenerationGone(f"partition {partition}: its state was replaced or is gone")
     return InvalidKey(verdict.removeprefix("KEY "), "holds something that is not ours; nothing was written")

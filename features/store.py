@@ -7,7 +7,7 @@ The exceptions, and what a worker does about each:
       StoreRefused       the call cannot succeed by being repeated
         Fenced           another worker raised the epoch: stop touching the partition
         OutOfStep        the stored sequence is not the commit's parent: recover the partition (PROTOCOL B)
-        GenerationGone   another generation of the state was flipped in: stop, exit code 6
+        GenerationGone   another generation of the state was flipped in: stop, exit code 6; or none is there: 3
         InvalidKey       a key holds something that is not ours: pause the partition, name the key
 """
 
@@ -39,7 +39,11 @@ class OutOfStep(StoreRefused):
 
 
 class GenerationGone(StoreRefused):
-    """The partition belongs to another generation of the state, or to none."""
+    """The partition belongs to another generation of the state (`replaced`), or to none: its state is gone."""
+
+    def __init__(self, message: str, *, replaced: bool = False) -> None:
+        super().__init__(message)
+        self.replaced = replaced
 
 
 class InvalidKey(StoreRefused):

@@ -48,6 +48,7 @@ def verify(facts: Facts, history: History, models: Mapping[int, bytes], partitio
         blurred=sum(part.blurred for part in parts),
         replayed=sum(part.replayed for part in parts),
         differences=tuple(differences[:SHOWN]),
+        gaps=tuple((p.number, *gap) for p in partitions for gap in p.standing.gaps),
     )
 
 
@@ -59,6 +60,14 @@ def _effective(rewinds: Sequence[Rewind]) -> list[Rewind]:
         if not found or place < (found[-1].applied, found[-1].sweep, found[-1].cursor or inf):
             found.append(rewind)
     return found
+
+
+def _first_read(partition: Partition) -> int:
+    """Return the first input offset that was read beside the history: after a gap that begins with it, if one does."""
+    first = partition.start
+    for start, stop in sorted(partition.standing.gaps):
+        first = stop if start <= first < stop else first
+    return first
 
 
 def _lives(facts: Facts, history: History) -> dict[int, dict[str, list[tuple[int, int, int, int, int]]]]:
@@ -88,8 +97,8 @@ class _Part:
         self.counters: Counter[str] = Counter()
         self.customers = self.blurred = self.replayed = self.unseen = self.unread = 0
         self.rewinds = _effective(partition.standing.rewinds)
-        self.whole = partition.input_from <= partition.start
-        """Whether every record since the history is there; otherwise nothing can be recomputed."""
+        self.whole = partition.input_from <= _first_read(partition)
+        """Whether every record that was read since the history is there; otherwise nothing can be recomputed."""
 
     def _differ(self, bucket: Bucket, customer: str, kind: str, expected: Any, found: Any) -> None:
         self.differences.append(Difference(bucket, self.partition.number, customer, kind, expected, found))

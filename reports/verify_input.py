@@ -105,6 +105,8 @@ class Standing(NamedTuple):
     cursor: int | None
     counters: Mapping[str, int]
     rewinds: Sequence[Rewind] = ()
+    gaps: Sequence[tuple[int, int]] = ()
+    """Offsets (first, next after the last) that retention took unread and the service went over (FAULTS 26)."""
 
 
 Completeness = Literal["whole", "compacted", "tail"]
@@ -184,6 +186,8 @@ class Verdict:
     blurred: int
     replayed: int
     differences: tuple[Difference, ...]
+    gaps: tuple[tuple[int, int, int], ...] = ()
+    """(partition, first, next after the last) of input that is in no state, for it was gone before it was read."""
 
     @property
     def ok(self) -> bool:
@@ -202,5 +206,6 @@ class Verdict:
             "verified_from": [entry._asdict() for entry in self.verified_from],
             "blurred": self.blurred,
             "replayed": self.replayed,
+            "gaps": [list(gap) for gap in self.gaps],
             "differences": [difference._asdict() for difference in self.differences],
         }

@@ -49,7 +49,7 @@ class Reading:
         """Return what the records from the start to the committed offset say."""
         partition, stream = self._partition, self.stream
         for record in partition.input:
-            if not partition.start <= record.offset < partition.standing.applied:
+            if not partition.start <= record.offset < partition.standing.applied or self._is_skipped(record.offset):
                 continue
             stream.counters["lines"] += 1
             found = self._reader.read(record.offset, record.timestamp, record.value)
@@ -62,6 +62,9 @@ class Reading:
             else:
                 self._control(found)
         return stream
+
+    def _is_skipped(self, offset: int) -> bool:
+        return any(start <= offset < stop for start, stop in self._partition.standing.gaps)
 
     def _refuse(self, offset: int, reason: str) -> None:
         if reason == GUEST:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,13 @@ def run(  # noqa: PLR0913 -- each argument is an option of the command line
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and decide what waits now, write nothing, say what would be.")
     ] = False,
+    on_input_loss: Annotated[
+        Literal["stop", "skip"],
+        typer.Option(
+            "--on-input-loss",
+            help="Where retention took unread input: `stop` with exit code 3, or `skip` it, logged and counted.",
+        ),
+    ] = "stop",
     clock: Clock = None,
     namespace: Namespace = None,
     group: Annotated[str | None, typer.Option("--group", help="Another consumer group than the namespace's.")] = None,
@@ -67,7 +74,7 @@ def run(  # noqa: PLR0913 -- each argument is an option of the command line
     elif embedded:
         with hosted(directory, **given) as place:
             begin_embedded(place)
-            run_worker(place, output)
+            run_worker(place, output, skip_lost_input=on_input_loss == "skip")
     else:
         with placed(False, directory, **given) as place:
-            run_worker(place, output)
+            run_worker(place, output, skip_lost_input=on_input_loss == "skip")

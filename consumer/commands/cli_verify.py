@@ -100,7 +100,11 @@ def _recorded(directory: Path | None) -> Path | None:
 
 def _limits(found: Verdict) -> list[str]:
     """Say what could not be compared, for it was not there any more."""
-    said = []
+    said = [
+        f"partition {partition}: offsets {first} to {after - 1} were gone unread and are in no state, as "
+        "--on-input-loss=skip allowed"
+        for partition, first, after in found.gaps
+    ]
     for each in found.verified_from:
         if not each.states:
             said.append(

@@ -22,7 +22,7 @@ from consumer.exits import ExitCode, Stop
 from consumer.observer import Silence
 from consumer.partition import PartitionState, decode_state, iso
 from consumer.plan import Parts, Plan
-from consumer.ports import Committed, InputRecord, Membership, OutputRecord, Rebalance, Source
+from consumer.ports import Committed, InputRecord, Membership, OutputRecord, Rebalance, Source, TopicFacts
 from consumer.settings import Settings
 from consumer.step import Decision
 from consumer.worker import Worker
@@ -107,6 +107,10 @@ class DrySource:
     def ends(self, partitions: frozenset[int]) -> dict[int, int]:
         """Ask the real source."""
         return self._source.ends(partitions)
+
+    def facts(self) -> TopicFacts | None:
+        """Ask the real source."""
+        return self._source.facts()
 
     def close(self) -> None:
         """Leave the random group."""

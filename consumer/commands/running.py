@@ -70,7 +70,7 @@ class Ending:
                 signal.signal(number, signal.SIG_IGN if self() else handler)
 
 
-def run_worker(place: Place, output: Output) -> None:
+def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False) -> None:
     """Run until told to stop, then say in a line what was done."""
     configure_logs()
     settings = place.settings
@@ -88,7 +88,9 @@ def run_worker(place: Place, output: Output) -> None:
     with ending.on_signals(), ExitStack() as stack:
         if settings.metrics_port is not None:
             stack.enter_context(HealthServer(settings.metrics_port, ask, metrics.registry))
-        worker = service.open_worker(settings, telemetry, embedded=place.embedded, stopping=ending)
+        worker = service.open_worker(
+            settings, telemetry, embedded=place.embedded, stopping=ending, skip_lost_input=skip_lost_input
+        )
         if worker is not None:
             telemetry.resumed(-1) if -1 in telemetry.paused_for else None
             running.append(worker)

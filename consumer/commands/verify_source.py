@@ -126,6 +126,7 @@ def _partition(where: Where, store: RedisStore, state: PartitionState, number: i
             sweep.cursor,
             state.counters,
             [verify_input.Rewind(r.epoch, r.applied, r.sweep, r.cursor) for r in state.rewinds],
+            [(gap.start, gap.stop) for gap in state.gaps],
         ),
         completeness=where.completeness or _completeness(output),
         statistics=store.statistics(number),

@@ -22,6 +22,7 @@ PER_PARTITION = {
     "segmenter_moves": "Changes of a customer's segment, by cause.",
     "segmenter_forgotten": "Lapsed customers whose head was ended with a tombstone.",
     "segmenter_seen_dropped": "Event ids dropped before their time, above the cap a customer.",
+    "segmenter_skipped": "Input offsets jumped over unread, by --on-input-loss=skip.",
 }
 OUTCOMES = ("applied", "repeated", "guests", "ticks", "erasures")
 
@@ -60,6 +61,7 @@ def _counters(standings: Mapping[int, Standing]) -> Iterator[Metric]:
     refused = _family("segmenter_refused", "reason")
     moves = _family("segmenter_moves", "cause")
     forgotten, dropped = _family("segmenter_forgotten"), _family("segmenter_seen_dropped")
+    skipped = _family("segmenter_skipped")
     for partition, standing in standings.items():
         p, counters = str(partition), standing.state.counters
         for outcome in OUTCOMES:
@@ -71,7 +73,8 @@ def _counters(standings: Mapping[int, Standing]) -> Iterator[Metric]:
                 family.add_metric([p, label], n)
         forgotten.add_metric([p], counters.get("forgotten", 0))
         dropped.add_metric([p], counters.get("seen_dropped", 0))
-    yield from (records, refused, moves, forgotten, dropped)
+        skipped.add_metric([p], counters.get("skipped", 0))
+    yield from (records, refused, moves, forgotten, dropped, skipped)
 
 
 def _family(name: str, *labels: str) -> CounterMetricFamily:

@@ -94,6 +94,10 @@ class Telemetry:
         level = self._log.warning if verdict in ("diverged", "republish") else self._log.info
         level("partition taken over", partition=partition, verdict=verdict, applied=applied)
 
+    def skipped(self, partition: int, start: int, stop: int) -> None:
+        """Say what nobody will ever read."""
+        self._log.error("input lost", partition=partition, first=start, next=stop, records=stop - start)
+
     def paused(self, partition: int, reason: str) -> None:
         """Say that a partition, or with -1 the worker, stands still."""
         reason = self.redacted(reason)

@@ -22,7 +22,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
-from consumer.ports import Committed, InputRecord, Membership, Rebalance, RetentionGap, TransportError
+from consumer.ports import Committed, InputRecord, Membership, Rebalance, RetentionGap, TopicFacts, TransportError
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
 from consumer.transport.kafka_rebalance import RebalanceListener
 from consumer.transport.kafka_settings import KafkaSettings
@@ -43,6 +43,7 @@ class SourceTuning:
     max_poll_interval_s: how long one batch may take before the member leaves the group by itself.
     rebalance_wait_s: how much longer than asked a poll may last while the group is being rearranged.
     call_timeout_s: for questions to the broker (offsets, leaving the group).
+    metadata_age_s: so often the topic's id and partitions are asked for; how long a topic made anew may go unnoticed.
     """
 
     max_poll_records: int = 5_000
@@ -52,6 +53,7 @@ class SourceTuning:
     max_poll_interval_s: float = 120.0
     rebalance_wait_s: float = 5.0
     call_timeout_s: float = 10.0
+    metadata_age_s: float = 3.0
 
 
 class KafkaSource:
@@ -68,7 +70,7 @@ class KafkaSource:
     ) -> None:
         """Connect and subscribe; the group is joined by the first polls. Raises `TransportError`."""
         self._tuning = tuning or SourceTuning()
-        self._topic = topic
+        self._topic, self._embedded = topic, settings.embedded
         self._consumer = build(
             KafkaConsumer,
             **settings.reading(),
@@ -81,6 +83,7 @@ class KafkaSource:
             session_timeout_ms=int(self._tuning.session_timeout_s * 1000),
             heartbeat_interval_ms=int(min(1.0, self._tuning.session_timeout_s / 3) * 1000),  # by it a rebalance is seen
             max_poll_interval_ms=int(self._tuning.max_poll_interval_s * 1000),
+            metadata_max_age_ms=int(self._tuning.metadata_age_s * 1000),
         )
         self._listener = RebalanceListener(self._consumer)
         self._membership = NOBODY
@@ -223,6 +226,16 @@ class KafkaSource:
         except LIBRARY_ERRORS as error:
             raise transport_error(f"asking for the ends of {self._topic}", error) from error
         return {each.partition: end for each, end in found.items()}
+
+    def facts(self) -> TopicFacts | None:
+        """Return the topic as the client's metadata has it; None from the embedded broker, which knows no ids."""
+        if self._embedded:
+            return None
+        cluster = self._consumer._client.cluster  # noqa: SLF001 -- the consumer itself tells partitions, but no id
+        partitions, topic_id = cluster.partitions_for_topic(self._topic), cluster.topic_id(self._topic)
+        if not partitions:
+            return TopicFacts("", 0)
+        return None if topic_id is None else TopicFacts(str(topic_id), len(partitions))
 
     def close(self) -> None:
         """Leave the group; a broker that does not answer is given `call_timeout_s`."""

@@ -63,6 +63,7 @@ def _partition(world: World, number: int) -> verify_input.Partition:
             sweep.cursor,
             state.counters,
             [verify_input.Rewind(r.epoch, r.applied, r.sweep, r.cursor) for r in state.rewinds],
+            [(gap.start, gap.stop) for gap in state.gaps],
         ),
         statistics=part.statistics,
         marks=dict(part.marks),

@@ -348,6 +348,9 @@ class MemorySource:
     def bounds(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
         return {each: self._kafka.reader().bounds(self._topic, each) for each in partitions}
 
+    def facts(self) -> TopicFacts | None:
+        return self._kafka.reader().facts(self._topic)
+
     def close(self) -> None:
         self._group().leave(self._member)
 
