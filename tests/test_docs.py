@@ -18,6 +18,7 @@ from consumer.exits import ExitCode
 from consumer.settings import PREFIX, Settings
 from consumer.telemetry import metrics
 from tests.consumer.commands.test_cli import commands
+from tests.harness.runbook import fenced
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -33,13 +34,6 @@ NOT_RUN_HERE = {
     "docker compose": "needs a Docker engine; docker-compose.yml says that it was not run",
 }
 """Commands in fenced blocks that tests/test_docs_run.py does not execute, by their beginning, and why."""
-
-
-def fenced(page: Path) -> list[str]:
-    """Return the shell blocks of a page, without their indentation."""
-    blocks = r"(?ms)^( *)```(?:sh|console|bash)\n(.*?)^ *```"
-    found = re.findall(blocks, page.read_text(encoding="utf-8"))
-    return [re.sub(rf"^{indent}", "", body, flags=re.MULTILINE) for indent, body in found]
 
 
 def mentioned(page: Path) -> Iterator[list[str]]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,26 +13,8 @@ import pytest
 from consumer.transport.child import free_port
 from tests.harness.commands import Shell
 from tests.harness.exports import DAYS, orders_export, small_export
-from tests.test_docs import NOT_RUN_HERE, OPERATIONS, REPOSITORY, fenced
-
-SHIM = """#!{python}
-# Stands in for the installed `segmenter`; `run` stays in the background until it has caught up.
-import json, subprocess, sys, time
-command = [sys.executable, "-m", "consumer.cli"]
-if sys.argv[1] != "run" or "--dry-run" in sys.argv:
-    sys.exit(subprocess.call([*command, *sys.argv[1:]]))
-worker = subprocess.Popen([*command, *sys.argv[1:]], stdout=open("run.log", "a"), stderr=subprocess.STDOUT)
-open("workers", "a").write(str(worker.pid) + "\\n")
-for _ in range(60):
-    time.sleep(0.5)
-    asked = subprocess.run([*command, "status", "--json"], capture_output=True)
-    found = json.loads(asked.stdout) if asked.returncode == 0 else None
-    if found and found["lag"] == 0 and all(p["swept"] == 1 and p["sequence"] for p in found["partitions"]):
-        sys.exit(0)
-    if worker.poll() is not None:
-        break
-sys.exit(open("run.log").read()[-2000:])
-"""
+from tests.harness.runbook import blocks, end_process, fenced, install_shim, section
+from tests.test_docs import NOT_RUN_HERE, REPOSITORY
 
 
 class TestRun:
@@ -43,18 +22,14 @@ class TestRun:
 
     @pytest.fixture
     def place(self, tmp_path: Path, kafka_bootstrap: str, redis_url: str, namespace: str) -> Iterator[Shell]:
-        shim = tmp_path / "bin" / "segmenter"
-        shim.parent.mkdir()
-        shim.write_text(SHIM.format(python=sys.executable))
-        shim.chmod(0o755)
         topics = ("transactions", "segments", "dead_letters", "erasures")
         variables = {f"SEGMENTER_{topic.upper()}_TOPIC": f"{namespace}-{topic}" for topic in topics}
         addresses = {"SEGMENTER_KAFKA_BOOTSTRAP": kafka_bootstrap, "SEGMENTER_REDIS_URL": redis_url}
-        path = {"PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}"}
+        path = {"PATH": install_shim(tmp_path)}
         yield Shell(tmp_path, variables | addresses | path | {"SEGMENTER_NAMESPACE": namespace})
         workers = tmp_path / "workers"
         for pid in workers.read_text().split() if workers.exists() else ():
-            _end(int(pid))
+            end_process(int(pid))
 
     def execute(self, shell: Shell, block: str, name: str) -> None:
         script = adapted(block, shell, name)
@@ -76,9 +51,9 @@ class TestRun:
 
     def test_the_first_days_of_operations_and_the_shadow_run_beside_them(self, place: Shell, namespace: str) -> None:
         small_export(place.folder, "orders.csv.gz", first=recently())
-        blocks = [block for block in fenced(OPERATIONS) if re.search("(?m)^segmenter ", block)]
-        assert len(blocks) == 2
-        for block in blocks:
+        found = [block for block in blocks(section("First days")) if re.search("(?m)^segmenter ", block)]
+        assert len(found) == 2
+        for block in found:
             self.execute(place, block, namespace)
 
 
@@ -98,10 +73,3 @@ def adapted(block: str, shell: Shell, name: str) -> str:
     # Before the topics are made the doctor finds them missing and ends with 1, as it should.
     script = script.replace("segmenter doctor", "segmenter doctor || test $? = 1; true")
     return script.replace("--metrics-port 9100", f"--metrics-port {free_port()}")
-
-
-def _end(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return
