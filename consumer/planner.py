@@ -41,7 +41,6 @@ class Planner:
         self._parts, self._plan, self._leader, self._lanes, self._now = parts, plan, leader, lanes, now
         self.waiting = False
         """Somebody waits for another partition or for a model: look again soon."""
-        self._model: Bundle | None = None
         self._turns_ends: dict[int, int] | None = None
         self._turns_standings: dict[int, Standing] | None = None
 
@@ -128,10 +127,11 @@ class Planner:
         return state.applied < self._ends()[partition]
 
     def _model_made(self, lane: Lane, day: int) -> bool:
-        """Say whether the model of `day` is live, or has been waited for long enough (counted)."""
-        if self._model is None or not made_for(self._model, day):
-            self._model = self.live_model()
-        if made_for(self._model, day):
+        """Say whether the model of `day` is live, or has been waited for long enough (counted).
+
+        The registry is asked each time: it may have lost a model that was live a moment ago (FAULTS 8).
+        """
+        if made_for(self.live_model(), day):
             return True
         now = self._now()
         lane.waiting_since = lane.waiting_since or now

@@ -51,6 +51,8 @@ WAITING_POLL_S = 0.02
 RETRY_S = 0.5
 ALARM_RETRY_S = 5.0
 ASK_S = 5.0
+LED_FOR_S = 1.0
+"""So long the day's model counts as made before the registry is asked again: it may have lost it (FAULTS 8)."""
 RIVAL_FENCES = 3
 RIVAL_WITHIN_S = 60.0
 """A named worker that is fenced so often within so long has a rival of its name; once may be a timeout."""
@@ -96,6 +98,7 @@ class Worker:
         self._store_retry_at = 0.0
         self._stopping = False
         self._led: int | None = None
+        self._led_until = 0.0
         self._fenced_at: list[float] = []
         self._membership = Membership(-1, "", None, frozenset())
 
@@ -317,6 +320,8 @@ class Worker:
         for lane in lanes:
             assert lane.prepared is not None
             try:
+                if lane.prepared.commit.begins and not self._keep_model(lane):
+                    continue
                 self._parts.store.commit(lane.partition, lane.prepared.commit)
             except StoreUnavailable as error:
                 # The outcome is unknown: the very same commit is tried again, which is safe (A2).
@@ -337,6 +342,16 @@ class Worker:
                 if lane.prepared.commit.begins or not lane.prepared.decision.state.sweep.ended:
                     self._crash_point("mid_sweep")
         return written
+
+    def _keep_model(self, lane: Lane) -> bool:
+        """Let no state name a model that the registry lost meanwhile (C7); a lane that does so begins anew."""
+        assert lane.bundle is not None
+        kept = self._parts.registry.keep(lane.bundle)
+        if not kept:
+            lost = OutOfStep(f"partition {lane.partition}: model {lane.bundle.version} is another one by now")
+            self._observer.trouble(f"committing partition {lane.partition}", lost)
+            self._abandon([lane])
+        return kept
 
     def _block(self, lane: Lane, reason: str) -> None:
         """Let a lane stand still: a person is needed, but it tries again now and then."""
@@ -410,10 +425,10 @@ class Worker:
         if lane is None or not lane.state.sweep.ended or lane.state.sweep.number == 0:
             return
         day = lane.state.day
-        if self._led == day:
+        if self._led == day and self._now() < self._led_until:
             return
         made = self._leader.lead(day, self._plan.partitions, self._now())
         if made is not None:
             self._crash_point("mid_model_publish")
         if made is not None or made_for(self._planner.live_model(), day):
-            self._led = day
+            self._led, self._led_until = day, self._now() + LED_FOR_S

@@ -25,6 +25,15 @@ redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
 
+_KEEP = """
+-- KEYS 1 current, 2 the version's bundle; ARGV 1 its number, 2 the bundle
+local found = redis.call('GET', KEYS[2])
+if found then return found == ARGV[2] and 1 or 0 end
+redis.call('SET', KEYS[2], ARGV[2])
+if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+return 1
+"""
+
 
 class RedisRegistry:
     """Model versions of one namespace and generation."""
@@ -33,6 +42,7 @@ class RedisRegistry:
         self._redis: Any = client
         self._prefix = f"{{{namespace}:model}}:{generation}:"
         self._publish = client.register_script(_PUBLISH)
+        self._keep = client.register_script(_KEEP)
 
     def current(self) -> int | None:
         """Return the live version's number; None before the first. Raises `StoreError`."""
@@ -54,3 +64,8 @@ class RedisRegistry:
         keys = [self._prefix + "current", f"{self._prefix}{bundle.version}"]
         args = ["" if expected is None else expected, bundle.version, encode(bundle)]
         return bool(guarded(lambda: self._publish(keys=keys, args=args)))
+
+    def keep(self, bundle: Bundle) -> bool:
+        """Put a version back that was live, if Redis lost it; False where its number went to another one meanwhile."""
+        keys = [self._prefix + "current", f"{self._prefix}{bundle.version}"]
+        return bool(guarded(lambda: self._keep(keys=keys, args=[bundle.version, encode(bundle)])))

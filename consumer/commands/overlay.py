@@ -152,3 +152,7 @@ class OverlayRegistry:
             return False
         self._made[bundle.version] = bundle
         return True
+
+    def keep(self, bundle: Bundle) -> bool:
+        """Put a version back here."""
+        return (self.load(bundle.version) or self._made.setdefault(bundle.version, bundle)) == bundle

@@ -10,6 +10,7 @@ import pytest
 
 from consumer.partition import Rules
 from consumer.ports import TransportError
+from models.bundle import Bundle, content_hash
 from tests.harness.world import FIRST_DAY, World, day_number, line, shopping
 
 WALL = Rules(horizon_days=60, clock="wall")
@@ -102,6 +103,36 @@ def test_a_state_that_names_an_unknown_model_is_swept_under_a_number_above() -> 
         worker.turn()
     assert {state.sweep.version > seen for state in world.states().values()} == {True}
     assert world.registry.versions[seen + 1].created_by == "republish"
+
+
+@pytest.mark.parametrize("planned", [False, True], ids=["any time", "between a plan and its commit"])
+@pytest.mark.parametrize("taken", [False, True], ids=["gone", "its number went to another"])
+def test_no_state_names_a_model_that_the_registry_lost(
+    monkeypatch: pytest.MonkeyPatch, *, taken: bool, planned: bool
+) -> None:
+    """Redis forgets the newest model before any commit names it (FAULTS 8, PROTOCOL C7)."""
+    world = World()
+    world.publish(*shopping(2, days=12))
+    versions = world.registry.versions
+    lost: list[Bundle] = []
+    worker = world.worker()
+
+    def forget(point: str) -> None:
+        newest = max(versions)
+        named = {msgspec.json.decode(entry)["version"] for p in world.states() for entry in world.store.day_log(p)}
+        plans = {lane.state.sweep.version for lane in worker._lanes.values()} - named
+        if point != "after_load" or newest in named or len(lost) == 5 or (planned and newest not in plans):
+            return
+        lost.append(versions.pop(newest))
+        if taken:
+            versions[newest] = msgspec.structs.replace(lost[-1], margin=0.5)
+
+    monkeypatch.setattr(worker, "_crash_point", forget)
+    world.settle(worker)
+    assert len(lost) == 5
+    for partition in world.states():
+        for entry in map(msgspec.json.decode, world.store.day_log(partition)):
+            assert content_hash(versions[entry["version"]]) == entry["model_hash"]
 
 
 def test_statistics_that_cannot_be_are_rebuilt() -> None:

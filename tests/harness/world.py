@@ -87,6 +87,9 @@ class MemoryRegistry:
         self.versions[bundle.version] = bundle
         return True
 
+    def keep(self, bundle: Bundle) -> bool:
+        return self.versions.setdefault(bundle.version, bundle) == bundle
+
 
 @dataclass
 class Clock:
