@@ -1,7 +1,7 @@
 """The command line: `segmenter VERB`, in groups; each verb's file says what it does, this one what they share.
 
     cli_demo      demo                          cli_inspect   status, lookup, model show, verify
-    cli_history   bootstrap, replay             cli_admin     topics, config, doctor
+    cli_history   bootstrap, replay             cli_admin     topics, config, doctor, erase
     cli_run       run
 
 Guarantee: an error is one sentence on stderr and an exit code of consumer.exits; secrets are never printed.

@@ -1,4 +1,4 @@
-"""`topics`, `config` and `doctor`: what surrounds the work."""
+"""`topics`, `config`, `doctor` and `erase`: what surrounds the work."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def add_to(app: typer.Typer, topics: typer.Typer, _model: typer.Typer, config: t
     topics.command("show", epilog="Example: segmenter topics show")(show)
     config.command("show", epilog="Example: segmenter config show")(config_show)
     app.command(epilog="Example: segmenter doctor")(doctor)
+    app.command(epilog="Example: segmenter erase 12815")(erase)
 
 
 def create(
@@ -58,3 +59,25 @@ def doctor(
     from consumer.commands.doctor import run_doctor
 
     run_doctor(embedded, directory, namespace, Output(as_json=as_json))
+
+
+def erase(
+    customer: Annotated[str, typer.Argument(metavar="ID", help="A customer's id.")],
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for a worker.")] = 60.0,
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Erase a customer and print a receipt: what is gone, store by store, and what no erasure reaches.
+
+    Publishes the erasure to the input, under the customer's key, and waits until a worker has applied and published
+    it. Exits with 1 where that takes longer, or where a store is not as the receipt should say. For good: only new
+    lines, dated later, make a new state.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.erasing import run_erase
+    from consumer.commands.place import placed
+
+    with placed(embedded, directory, namespace=namespace) as place:
+        run_erase(place, customer, timeout, Output(as_json=as_json))

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -121,6 +122,11 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[Any
     for row in rows:
         made.add_row(*(cell(value) for value in row))
     return made
+
+
+def plain(text: str) -> str:
+    """Return a text of the data's, such as an id, that can neither colour the output nor steer the terminal."""
+    return escape("".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text))
 
 
 def cell(value: Any) -> str:

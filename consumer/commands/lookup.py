@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import typer
 
-from consumer.commands.cli_output import Output, cell, table
+from consumer.commands.cli_output import Output, cell, plain, table
 from consumer.commands.place import Place
 from consumer.exits import ExitCode
 from consumer.partition import decode_state, iso
@@ -62,12 +62,12 @@ def show_customer(place: Place, text: str, output: Output) -> None:
         ("last order", found.last_order),
         ("orders kept", found.records),
         ("partition", found.partition),
-        ("key", found.key),
+        ("key", plain(found.key)),
     ]
     near = sorted(found.distances.items(), key=lambda pair: pair[1])
     output.result(
         found,
-        f"[bold]{found.customer_id}[/bold]  {segment}{since}{previous}; as of {found.as_of}",
+        f"[bold]{plain(found.customer_id)}[/bold]  {segment}{since}{previous}; as of {found.as_of}",
         "",
         table(None, ["feature", "value>"], rows),
         "",

@@ -91,6 +91,13 @@ class EventWriter:
         if self._outstanding > self._limit:
             self._settle(self._limit // 2)
 
+    def write(self, key: bytes | None, value: bytes | None, partition: int) -> int:
+        """Write one record now and return its offset. Raises `TransportError`."""
+        self.send(key, value, partition)
+        future, _ = self._waiting[-1]
+        self.flush()
+        return int(future.get().offset)
+
     def partition_of(self, key: bytes | None) -> int:
         """Return the partition that a key belongs to."""
         if key is None:
