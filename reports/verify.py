@@ -219,10 +219,10 @@ class _Part:
     def _customer(
         self, name: str, records: Sequence[Published], items: Sequence[Line | Erase], turns: Sequence[Turn]
     ) -> tuple[Customer, Chain]:
-        past = self._past(name, items)
-        chain = self._follow(name, records, past.erased_revision)
         position, rewinds = hash64(name) >> 16, self.rewinds
         places = Places.of(records, rewinds, position, [item.offset for item in items if isinstance(item, Line)])
+        past = self._past(name, items, places)
+        chain = self._follow(name, records, past.erased_revision)
         customer = Customer(self.facts, past, places, position, lambda *what: self._differ("output", name, *what))
         self.replayed += bool(places.superseded)
         self.unread += not records and self.partition.completeness == "tail"
@@ -241,10 +241,20 @@ class _Part:
                 self._differ("output", name, f"customer_id at output offset {record.offset}", name, "another")
         return chain
 
-    def _past(self, name: str, items: Sequence[Line | Erase]) -> Past:
-        """Return what the history says of a customer, without what an erasure before the stream took."""
+    def _past(self, name: str, items: Sequence[Line | Erase], places: Places) -> Past:
+        """Return what the history says of a customer, without what an erasure before the stream took.
+
+        A new generation read the marks first: an erasure that it meets again in the stream was one of them.
+        """
         facts, past = self.facts, Past()
-        if facts.erasure_key is not None and not any(isinstance(item, Erase) for item in items):
+        began = max((rewind.epoch for rewind in self.rewinds if rewind.sweep == 0), default=0)
+        erasures = [item for item in items if isinstance(item, Erase)]
+        if erasures:
+            done = {each.at for each in places.superseded if each.value is None and each.epoch < began}
+            past.erased_at = max(
+                (e.at for e in erasures if e.offset in done and e.at is not None), default=past.erased_at
+            )
+        elif facts.erasure_key is not None:
             mark = mark_of(facts, self.partition, name)
             if mark is not None:
                 past.erased_at, past.erased_revision = mark["at"], mark["revision"]

@@ -49,12 +49,15 @@ class TestRun:
         (block,) = [block for block in fenced(REPOSITORY / "README.md") if "segmenter" in block]
         self.execute(place, block, namespace)
 
-    def test_the_first_days_of_operations_and_the_shadow_run_beside_them(self, place: Shell, namespace: str) -> None:
+    def test_the_first_days_of_operations_a_shadow_run_and_an_erasure(self, place: Shell, namespace: str) -> None:
         small_export(place.folder, "orders.csv.gz", first=recently())
         found = [block for block in blocks(section("First days")) if re.search("(?m)^segmenter ", block)]
         assert len(found) == 2
         for block in found:
             self.execute(place, block, namespace)
+        exports = "".join(re.findall(r"(?m)^export .*\n", found[0]))
+        (erasure,) = blocks(section("An erasure is asked for"))
+        self.execute(place, exports + erasure, namespace)
 
 
 def recently() -> datetime:

@@ -33,6 +33,7 @@ from consumer.transport.kafka_python_transport import KafkaReader
 from consumer.transport.kafka_writer import EventWriter
 from features.redis_generation import read_binding
 from features.redis_store import RedisStore
+from tests.harness.commands import Shell
 from tests.harness.verdict import Outcome, judge
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,7 +77,7 @@ class Live:
         self.writer = EventWriter(self.kafka, topics.input)
         self.reader = KafkaReader(self.kafka)
 
-    def bootstrap(self, lines: Sequence[Mapping[str, Any]], k: int = 3) -> None:
+    def bootstrap(self, lines: Sequence[Mapping[str, Any]], k: int = 3, *, replace: bool = False) -> None:
         """Write a history file and load it."""
         with self.history_file.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
@@ -85,7 +86,7 @@ class Live:
                 moment = each["invoice_date"].replace("T", " ")
                 price, who = each["unit_price"], each["customer_id"]
                 table.writerow([each["invoice_no"], "S", "D", each["quantity"], moment, price, who, "UK"])
-        start = begin_bootstrap(self.settings, self.kafka, self.client, replace=False)
+        start = begin_bootstrap(self.settings, self.kafka, self.client, replace=replace)
         history = read_history([self.history_file], CsvOptions())
         bootstrap(
             self.settings, self.kafka, self.client, history, start, k=k, progress=lambda *_: None, now=time.time()
@@ -127,6 +128,10 @@ class Live:
             )
         return found
 
+    def shell(self, **more: str) -> Shell:
+        """Return where `segmenter` commands run with this world's settings."""
+        return Shell(self.directory, self.environment() | more)
+
     def states(self) -> dict[int, PartitionState]:
         return {p: decode_state(fence.state) for p, fence in self.store().fences(range(self.partitions)).items()}
 
@@ -134,6 +139,10 @@ class Live:
         binding = read_binding(self.client, self.settings.namespace)
         assert binding is not None
         return RedisStore(self.client, self.settings.namespace, binding.generation)
+
+    def counted(self, name: str) -> int:
+        """Return a counter, over all partitions."""
+        return sum(state.counters.get(name, 0) for state in self.states().values())
 
     def applied(self) -> int:
         return sum(state.applied for state in self.states().values())
