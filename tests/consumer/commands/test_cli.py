@@ -106,7 +106,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     with shell.running(example("run").replace("9100", str(port))) as worker:
         seen["replay"] = shell(example("replay") + " --json")
         shell.until_caught_up()
-        for verb in ("status", "lookup", "config show", "doctor"):
+        for verb in ("status", "lookup", "config show", "doctor", "erase"):
             seen[verb] = shell(example(verb) + " --json")
     seen["run"] = worker.returncode
     for verb in ("model show", "verify"):
@@ -166,7 +166,12 @@ class TestExamples:
     def test_verification_finds_nothing(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         found = tour[1]["verify"].json
         assert (found["state_differences"], found["output_differences"], found["revision_errors"]) == (0, 0, 0)
-        assert found["customers"] == tour[1]["bootstrap"].json["customers"]
+        unheard_of = not tour[1]["erase"].json["had_state"]
+        assert found["customers"] == tour[1]["bootstrap"].json["customers"] + unheard_of
+
+    def test_the_receipt_is_whole(self, tour: tuple[Shell, dict[str, Any]]) -> None:
+        found = tour[1]["erase"].json
+        assert (found["customer_id"], found["complete"]) == ("12815", True)
 
     def test_quality_is_measured_against_batch(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         assert tour[1]["model show"].json["quality"]["inertia_ratio"] < 1.2
