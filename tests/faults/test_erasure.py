@@ -56,8 +56,7 @@ def holding(live: Live, text: bytes) -> dict[bytes, bytes]:
 
 
 def _flat(value: Any) -> Iterator[bytes]:
-    for each in [value] if isinstance(value, bytes) else [*value, *(value.values() if isinstance(value, dict) else ())]:
-        yield each
+    yield from [value] if isinstance(value, bytes) else [*value, *(value.values() if isinstance(value, dict) else ())]
 
 
 def sums(live: Live) -> list[bytes | None]:
