@@ -38,7 +38,7 @@ from models.learner import learner_named
 from models.redis_registry import RedisRegistry
 
 if TYPE_CHECKING:  # pandas and scikit-learn take seconds, which a worker and a look-up need not wait for
-    from consumer.history.bootstrap import Prepared, Progress
+    from consumer.history.bootstrap import Folded, Prepared, Progress
     from consumer.history.csv_source import History as CsvHistory
 
 WAIT_FOR_STATE_S = 1.0
@@ -256,16 +256,49 @@ def bootstrap(
     now: float,
 ) -> Prepared:
     """Make a generation from a history and flip it in. Raises `Stop`, `StoreError`, `TransportError`."""
+    from consumer.history.bootstrap import fold_files
+
+    marks = erasure_marks(settings, kafka, start.facts.partitions)
+    history = without_erased(history, marks, settings.erasure_key_bytes)
+    day = first_day(settings, history, now)
+    cutoff = int(history.time.max())
+    new = NewGeneration(
+        facts=start.facts,
+        day=day,
+        cutoff=cutoff,
+        has_ids=history.has_ids,
+        applied=_first_offsets(settings, kafka, start, cutoff),
+        marks=marks,
+    )
+    return make_generation(settings, client, fold_files(history, settings.rules), new, k=k, progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class NewGeneration:
+    """What a generation is bound to and begins with. from_topic, number: see `Binding`; None, the next one."""
+
+    facts: TopicFacts
+    day: int
+    cutoff: int | None
+    has_ids: bool
+    applied: Mapping[int, int]
+    marks: Mapping[int, Mapping[str, bytes]]
+    from_topic: tuple[int, ...] | None = None
+    former: tuple[int, ...] = ()
+    number: int | None = None
+
+
+def make_generation(
+    settings: Settings, client: Client, folded: Folded, new: NewGeneration, *, k: int | None, progress: Progress
+) -> Prepared:
+    """Cluster a folded history, load it beside what is live and flip it in. Raises `Stop`, `StoreError`."""
     from consumer.history.bootstrap import load, prepare
 
-    marks = _erasure_marks(settings, kafka, start.facts.partitions)
-    history = _without_erased(history, marks, settings.erasure_key_bytes)
-    day = first_day(settings, history, now)
     try:
         prepared = prepare(
-            history,
+            folded,
             settings.rules,
-            day=day,
+            day=new.day,
             features=settings.features,
             margin=settings.margin,
             learner=settings.learner,
@@ -275,27 +308,29 @@ def bootstrap(
     except ValueError as error:
         raise Stop(ExitCode.USAGE, str(error)) from error
     old = read_binding(client, settings.namespace)
-    generation = str(int(old.generation) + 1 if old is not None else 1)
+    generation = str(int(old.generation) + 1 if old is not None else new.number or 1)
     binding = Binding(
         generation=generation,
-        topic_id=start.facts.topic_id,
-        partitions=start.facts.partitions,
+        topic_id=new.facts.topic_id,
+        partitions=new.facts.partitions,
         horizon_days=settings.horizon_days,
         timezone=settings.timezone,
         currency=settings.currency,
-        cutoff=prepared.cutoff,
-        has_ids=history.has_ids,
-        day=day,
+        cutoff=new.cutoff,
+        has_ids=new.has_ids,
+        day=new.day,
         clock=settings.clock,
+        from_topic=new.from_topic,
+        former=new.former,
     )
     load(
         prepared,
         GenerationLoader(client, settings.namespace, generation),
         RedisRegistry(client, settings.namespace, generation),
         binding,
-        applied=_first_offsets(settings, kafka, start, prepared.cutoff),
-        marks=marks,
-        partition_of=local_partition_of(start.facts.partitions),
+        applied=new.applied,
+        marks=new.marks,
+        partition_of=local_partition_of(new.facts.partitions),
         progress=progress,
     )
     return prepared
@@ -336,13 +371,13 @@ def _first_offsets(settings: Settings, kafka: KafkaSettings, start: Start, cutof
             offsets[partition] = end if found is None else min(found, end)
             earliest = start.earliest[partition]
             if offsets[partition] == earliest > 0:
-                _check_gap(settings, reader, partition, earliest, cutoff)
+                check_gap(settings, reader, partition, earliest, cutoff)
     finally:
         reader.close()
     return offsets
 
 
-def _check_gap(settings: Settings, reader: KafkaReader, partition: int, earliest: int, cutoff: int) -> None:
+def check_gap(settings: Settings, reader: KafkaReader, partition: int, earliest: int, cutoff: int) -> None:
     """Stop where retention took what was published between the cutoff and the log's first record."""
     first = next(iter(reader.read(settings.transactions_topic, partition, earliest, earliest + 1)), None)
     if first is None:
@@ -357,7 +392,7 @@ def _check_gap(settings: Settings, reader: KafkaReader, partition: int, earliest
         )
 
 
-def _erasure_marks(settings: Settings, kafka: KafkaSettings, partitions: int) -> dict[int, dict[str, bytes]]:
+def erasure_marks(settings: Settings, kafka: KafkaSettings, partitions: int) -> dict[int, dict[str, bytes]]:
     """Read every erasure mark from its topic: they outlive a state (H4)."""
     reader = KafkaReader(kafka)
     found: dict[int, dict[str, bytes]] = {}
@@ -371,7 +406,7 @@ def _erasure_marks(settings: Settings, kafka: KafkaSettings, partitions: int) ->
     return found
 
 
-def _without_erased(history: CsvHistory, marks: Mapping[int, Mapping[str, bytes]], key: bytes) -> CsvHistory:
+def without_erased(history: CsvHistory, marks: Mapping[int, Mapping[str, bytes]], key: bytes) -> CsvHistory:
     """Drop the lines of erased customers dated at or before their erasure."""
     by_hash = {hashed: msgspec.json.decode(mark, type=Mark) for part in marks.values() for hashed, mark in part.items()}
     if not by_hash:

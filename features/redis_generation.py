@@ -27,6 +27,8 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
 
     cutoff: local seconds of the newest row of the history, None without one; has_ids: its rows carried
     event ids of their own; day: the first day clock's value, from which refinements are counted.
+    from_topic: where the history was the input topic itself, the first offset of each partition that was read.
+    former: numbers of partitions that the topic had before (`segmenter repartition`), the oldest first.
     """
 
     generation: str
@@ -40,6 +42,8 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     has_ids: bool
     day: int
     clock: str
+    from_topic: tuple[int, ...] | None = None
+    former: tuple[int, ...] = ()
     schema: int = 1
 
 

@@ -10,19 +10,32 @@ second time, as loops over plain values. The oracle of docs/architecture.md, FAU
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from math import inf
 from typing import Any, Final
 
 from reports.verify_customer import Customer, Past
-from reports.verify_events import DAY, Erase, Line, hash64
-from reports.verify_input import Bucket, DayEntry, Difference, Facts, History, Partition, Rewind, Verdict, VerifiedFrom
+from reports.verify_events import DAY, Erase, Line, Reader, hash64
+from reports.verify_input import (
+    Bucket,
+    DayEntry,
+    Difference,
+    Facts,
+    History,
+    InputRecord,
+    Partition,
+    Rewind,
+    Verdict,
+    VerifiedFrom,
+)
 from reports.verify_life import Life, Turn, iso
 from reports.verify_published import Chain, Following, Places, Published, follow, parse
 from reports.verify_scoring import Model, read_model
 from reports.verify_states import Sums
 from reports.verify_stored import compare_counters, compare_customer, compare_marks, compare_statistics, mark_of
 from reports.verify_stream import Reading, home_of
+from reports.verify_topic import Row, topic_rows
 
 SHOWN: Final = 20
 """Differences that a verdict spells out; the rest is counted."""
@@ -31,8 +44,8 @@ SHOWN: Final = 20
 def verify(facts: Facts, history: History, models: Mapping[int, bytes], partitions: Sequence[Partition]) -> Verdict:
     """Recompute and compare every customer; models: the JSON of each version that the day logs name."""
     read = {version: read_model(data) for version, data in models.items()}
-    lives = _lives(facts, history)
-    parts = [_Part(facts, read, lives.get(partition.number, {}), partition) for partition in partitions]
+    lives, newest = _lives(facts, history, partitions)
+    parts = [_Part(facts, read, lives.get(partition.number, {}), partition, newest) for partition in partitions]
     for part in parts:
         part.run()
     differences = [difference for part in parts for difference in part.differences]
@@ -70,16 +83,50 @@ def _first_read(partition: Partition) -> int:
     return first
 
 
-def _lives(facts: Facts, history: History) -> dict[int, dict[str, list[tuple[int, int, int, int, int]]]]:
-    """Return, by partition and customer, rows of (order, time, amount, units, event)."""
-    home, rows = home_of(facts), defaultdict[str, list[tuple[int, int, int, int, int]]](list)
-    columns = (history.customer, history.invoice, history.time, history.amount, history.units, history.event_id)
-    for customer, invoice, time, amount, units, event in zip(*columns, strict=True):
-        rows[customer].append((hash64(invoice), time, amount, units, hash64(event) if event else 0))
-    parts: dict[int, dict[str, list[tuple[int, int, int, int, int]]]] = defaultdict(dict)
-    for customer, found in rows.items():
-        parts[home(customer)][customer] = found
-    return parts
+def _lives(
+    facts: Facts, history: History, partitions: Sequence[Partition]
+) -> tuple[dict[int, dict[str, list[Row]]], int]:
+    """Return the history's rows by partition and customer, and the time of the newest."""
+    home, rows = home_of(facts), defaultdict[str, list[Row]](list)
+    newest = facts.first_day * DAY if facts.cutoff is None else facts.cutoff
+    if facts.from_topic:
+        found = topic_rows(facts, history, partitions, _marked_at(facts, partitions))
+        rows, newest = defaultdict(list, found.rows), found.newest
+    else:
+        oldest = 0 if facts.cutoff is None else facts.cutoff // DAY - facts.dedupe_days
+        columns = (history.customer, history.invoice, history.time, history.amount, history.units, history.event_id)
+        for customer, invoice, time, amount, units, event in zip(*columns, strict=True):
+            kept = time // DAY >= oldest
+            rows[customer].append(Row(hash64(invoice), time, amount, units, hash64(event) if event else 0, kept))
+    parts: dict[int, dict[str, list[Row]]] = defaultdict(dict)
+    for customer, his in rows.items():
+        parts[home(customer)][customer] = his
+    return parts, newest
+
+
+def _marked_at(facts: Facts, partitions: Sequence[Partition]) -> Callable[[str], float]:
+    """Return customer -> when he was erased before the stream, as far as his mark or the log tells it."""
+    reader = Reader(facts.timezone, facts.currency, (facts.today + 2) * DAY)
+    home, by_number = home_of(facts), {partition.number: partition for partition in partitions}
+
+    def erasures(records: Sequence[InputRecord]) -> Iterator[Erase]:
+        read = (reader.read(r.offset, r.timestamp, r.value) for r in records if r.value and b"erase" in r.value)
+        return (found for found in read if isinstance(found, Erase))
+
+    later = {each.customer for part in partitions for each in erasures(part.input)}
+    dated: dict[str, float] = defaultdict(lambda: -inf)
+    for part in partitions:
+        for each in erasures(part.before):
+            dated[each.customer] = max(dated[each.customer], -inf if each.at is None else each.at)
+
+    @cache
+    def at(customer: str) -> float:
+        mark = None
+        if customer not in later and facts.erasure_key is not None:
+            mark = mark_of(facts, by_number[home(customer)], customer)
+        return dated[customer] if mark is None else max(float(mark["at"]), dated[customer])
+
+    return at
 
 
 class _Part:
@@ -89,15 +136,18 @@ class _Part:
         self,
         facts: Facts,
         models: Mapping[int, Model],
-        rows: Mapping[str, list[tuple[int, int, int, int, int]]],
+        rows: Mapping[str, list[Row]],
         partition: Partition,
+        newest: int,
     ) -> None:
         self.facts, self.models, self.rows, self.partition = facts, models, rows, partition
+        self.newest = newest
         self.differences: list[Difference] = []
         self.counters: Counter[str] = Counter()
         self.customers = self.blurred = self.replayed = self.unseen = self.unread = 0
         self.rewinds = _effective(partition.standing.rewinds)
-        self.whole = partition.input_from <= _first_read(partition)
+        begins = _first_read(partition) if partition.before_from is None else partition.before_from
+        self.whole = partition.input_from <= begins
         """Whether every record that was read since the history is there; otherwise nothing can be recomputed."""
 
     def _differ(self, bucket: Bucket, customer: str, kind: str, expected: Any, found: Any) -> None:
@@ -108,7 +158,8 @@ class _Part:
         partition = self.partition
         turns = self._turns()
         published = self._published()
-        stream = Reading(self.facts, partition, turns, lambda *what: self._differ("state", *what)).run()
+        reading = Reading(self.facts, partition, turns, self.newest, lambda *what: self._differ("state", *what))
+        stream = reading.run()
         self.counters.update(stream.counters)
         names = published.keys() | stream.items.keys() | self.rows.keys() | partition.states.keys()
         self.customers = len(names)
@@ -258,14 +309,14 @@ class _Part:
             mark = mark_of(facts, self.partition, name)
             if mark is not None:
                 past.erased_at, past.erased_revision = mark["at"], mark["revision"]
-        rows = [row for row in self.rows.get(name, ()) if row[1] > past.erased_at]
-        if not rows or facts.cutoff is None:
+        rows = [row for row in self.rows.get(name, ()) if row.time > past.erased_at]
+        if not rows:
             return past
-        life, last = Life(), facts.cutoff // DAY
-        for order, time, amount, units, event in rows:
-            life.add(order, time // DAY, amount, units)
-            if event and time // DAY >= last - facts.dedupe_days:
-                life.remember(event, last, last - facts.dedupe_days)
+        life, last = Life(), facts.first_day if facts.from_topic else self.newest // DAY
+        for row in rows:
+            life.add(row.order, row.time // DAY, row.amount, row.units)
+            if row.event and row.kept:
+                life.remember(row.event, last, last - facts.dedupe_days)
         life.expire(facts.first_day - facts.horizon_days)
         life.fold()
         past.life = life

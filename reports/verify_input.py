@@ -18,6 +18,8 @@ class Facts:
     first_day: every partition's day before its first sweep. cutoff: time of the newest history row, None
     without a history; has_ids: its rows had ids of their own. today: the wall clock's day now, for `future`.
     partition_of: customer -> partition, None for Kafka's murmur2. erasure_key: None leaves marks unchecked.
+    from_topic: the history was (also) the input before each partition's start. former: numbers of partitions that
+    the topic had before.
     """
 
     partitions: int
@@ -37,6 +39,8 @@ class Facts:
     emit: Literal["changes", "all"] = "changes"
     partition_of: Callable[[str], int] | None = None
     erasure_key: bytes | None = None
+    from_topic: bool = False
+    former: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,8 @@ class Partition:
     start: the first input offset that counts beside the history; committed: the group's offset, where the
     input is cut; input_from: the first offset that `input` could hold (> start: retention took some).
     statistics: the stored bytes, None leaves them unchecked. marks: erasure marks by keyed hash, as JSON.
-    dead: offset -> reason of the dead letters that are still there.
+    dead: offset -> reason of the dead letters that are still there. before: where the topic was the history, the
+    records from `before_from` to the start that are still there; before_dead: offsets of those with a dead letter.
     """
 
     number: int
@@ -136,6 +141,9 @@ class Partition:
     statistics: bytes | None = None
     marks: Mapping[str, bytes] = field(default_factory=dict)
     dead: Mapping[int, str] = field(default_factory=dict)
+    before: Sequence[InputRecord] = ()
+    before_from: int | None = None
+    before_dead: frozenset[int] = frozenset()
 
 
 Bucket = Literal["state", "output", "revision"]

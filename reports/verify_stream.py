@@ -34,13 +34,15 @@ class Stream:
 class Reading:
     """Reads one partition's input once."""
 
-    def __init__(self, facts: Facts, partition: Partition, turns: Sequence[Turn], complain: Complain) -> None:
+    def __init__(
+        self, facts: Facts, partition: Partition, turns: Sequence[Turn], newest: int, complain: Complain
+    ) -> None:
         self._facts, self._partition, self._complain = facts, partition, complain
         self._turns = turns
         self._from = [turn.applied for turn in turns]
         self._reader = Reader(facts.timezone, facts.currency, (facts.today + 2) * DAY)
         self._home = lru_cache(maxsize=1 << 18)(home_of(facts))
-        self._watermark = facts.first_day * DAY if facts.cutoff is None else facts.cutoff
+        self._watermark = newest
         self._run: tuple[int, frozenset[str]] = (0, frozenset())
         self._missed_turns: set[int] = set()
         self.stream = Stream()

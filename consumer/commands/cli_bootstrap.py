@@ -52,6 +52,63 @@ def run_bootstrap(
     output.result(report, *shown(history.funnel, prepared, report))
 
 
+class TopicReport(msgspec.Struct, frozen=True):
+    """What `bootstrap --from-topic --json` prints. records: of the topic, by what became of them.
+
+    missing: customers that the output knows and of whom the topic holds no line; partitions: (number, first, cut).
+    """
+
+    files: list[str]
+    records: dict[str, int]
+    partitions: list[tuple[int, int, int]]
+    missing: int
+    customers: int
+    day: str
+    k: int
+    k_table: list[dict[str, Any]]
+    segments: tuple[Profile, ...]
+    seconds: float
+
+
+def run_from_topic(
+    place: Place, files: HistoryFiles, output: Output, *, k: int | None, replace: bool, accept: bool
+) -> None:
+    """Make a state from the input topic, and files beside it where paths are given; print what became of it."""
+    from consumer.history.rebuild import Rebuild, gap_text
+
+    settings, kafka = place.settings, place.broker()
+    began = time.monotonic()
+    client = service.connect_redis(settings)
+    start = service.begin_bootstrap(settings, kafka, client, replace=replace)
+    with output.progress() as progress:
+        history = files.read(settings, progress) if files.paths else None
+        rebuild = Rebuild(settings, kafka, client, start, accept=accept, now=time.time())
+        done = rebuild.run(history, k=k, progress=progress)
+    prepared = done.prepared
+    report = TopicReport(
+        files=[] if history is None else list(history.files),
+        records={name: n for name, n in sorted(done.counts.items()) if n},
+        partitions=[(p, done.first[p], cut) for p, cut in sorted(done.cut.items())],
+        missing=done.missing,
+        customers=len(prepared.customers),
+        day=iso(prepared.day),
+        k=prepared.bundle.k,
+        k_table=k_rows(prepared),
+        segments=of_bootstrap(prepared),
+        seconds=round(time.monotonic() - began, 2),
+    )
+    rows = list(report.records.items())
+    shown: list[RenderableType] = [table("What became of the topic's records", ["", "records>"], rows), ""]
+    shown += [*k_table(prepared), "", segments_table(report.segments, "Segments")]
+    losses = [gap_text(done.first), f"{done.missing} customers of the output are in no state" if done.missing else None]
+    shown += [f"Accepted: {loss}" for loss in losses if loss]
+    shown.append(
+        f"\n{report.records.get('lines', 0):,} lines make {report.customers:,} customers as of {report.day}; "
+        f"loaded in {report.seconds:.1f} s. Next: segmenter run"
+    )
+    output.result(report, *shown)
+
+
 def load(
     place: Place, files: HistoryFiles, progress: Any, *, until: str | None, k: int | None, replace: bool
 ) -> tuple[History, Prepared, dict[str, float]]:

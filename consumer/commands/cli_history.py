@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -46,6 +46,16 @@ def bootstrap(  # noqa: PLR0913 -- each argument is an option of the command lin
     replace: Annotated[
         bool, typer.Option("--replace", help="Make a new state beside the old one, then switch.")
     ] = False,
+    from_topic: Annotated[
+        bool, typer.Option("--from-topic", help="The history is the input topic itself, beside the files if any.")
+    ] = False,
+    on_input_loss: Annotated[
+        Literal["stop", "accept"],
+        typer.Option(
+            "--on-input-loss",
+            help="With --from-topic, where input is gone: `stop` with exit code 3, or `accept` it.",
+        ),
+    ] = "stop",
     clock: Clock = None,
     namespace: Namespace = None,
     embedded: Embedded = False,
@@ -56,15 +66,23 @@ def bootstrap(  # noqa: PLR0913 -- each argument is an option of the command lin
 
     Prints what cleaning did to every line, how many clusters there are and why, and the segments.
     Stop the workers first; they go on with the new state by themselves when started again.
+
+    --from-topic makes the state from the input topic, for when Redis has lost it: all partitions, from where the log
+    begins to where the group's last transaction ended. Exits with 3 where the log no longer begins at offset 0 and no
+    file covers what is missing, or where the output knows customers of whom the topic holds no line.
     """
-    from consumer.commands.cli_bootstrap import run_bootstrap
+    from consumer.commands.cli_bootstrap import run_bootstrap, run_from_topic
     from consumer.commands.cli_output import Output
     from consumer.commands.place import placed
     from consumer.history.history_files import HistoryFiles
 
     files = HistoryFiles(paths, mapping, separator, decimal, encoding, date_format, drop_repeats, drop_non_products)
     with placed(embedded, directory, clock=clock, namespace=namespace) as place:
-        run_bootstrap(place, files, Output(as_json=as_json), until=until, k=k, replace=replace)
+        if from_topic:
+            accept = on_input_loss == "accept"
+            run_from_topic(place, files, Output(as_json=as_json), k=k, replace=replace, accept=accept)
+        else:
+            run_bootstrap(place, files, Output(as_json=as_json), until=until, k=k, replace=replace)
 
 
 def replay(  # noqa: PLR0913 -- each argument is an option of the command line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import typer
@@ -32,9 +32,7 @@ REBOUND = "rebound"
 
 def run_verify(place: Place, files: HistoryFiles, output: Output) -> None:
     """Compare everything and print the verdict; exit with 1 on differences."""
-    for sentence in files.sentences():
-        output.note(sentence)
-    found = judged(place, files)
+    found = judged(place, files, output.note)
     rows = [(d.bucket, d.partition, d.kind, str(d.expected)[:40], str(d.found)[:40]) for d in found.differences]
     columns = ["where", "partition>", "what", "expected", "found"]
     verdict = "nothing differs" if found.ok else "[red]differs[/red]"
@@ -47,10 +45,9 @@ def run_verify(place: Place, files: HistoryFiles, output: Output) -> None:
         raise typer.Exit(int(ExitCode.DIFFERENCES))
 
 
-def judged(place: Place, files: HistoryFiles) -> Verdict:
+def judged(place: Place, files: HistoryFiles, note: Callable[[str], None] | None = None) -> Verdict:
     """Gather and compare. A customer's id is in the differences: they are for the one who runs this, not for logs."""
     settings = place.settings
-    paths = [path for given in paths_or_default(files.paths) for path in find(given).paths]
     reading = reading_of(
         settings,
         columns=parse_map(files.mapping) if files.mapping else {},
@@ -65,6 +62,12 @@ def judged(place: Place, files: HistoryFiles) -> Verdict:
     binding = read_binding(client, settings.namespace)
     if binding is None:
         raise Stop(ExitCode.USAGE, f"namespace {settings.namespace} holds no state: there is nothing to verify yet")
+    needless = binding.from_topic is not None and binding.cutoff is None and not files.paths
+    paths: list[Path] = []
+    if not needless:
+        if note is not None:
+            list(map(note, files.sentences()))
+        paths = [path for given in paths_or_default(files.paths) for path in find(given).paths]
     if place.directory is not None and (place.directory / REBOUND).exists():
         raise Stop(
             ExitCode.USAGE,

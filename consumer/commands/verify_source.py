@@ -62,14 +62,17 @@ def gather(where: Where, files: Sequence[Path], reading: Reading, now: float) ->
         raise Stop(ExitCode.USAGE, f"namespace {settings.namespace} holds no state: there is nothing to verify yet")
     store = RedisStore(client, settings.namespace, binding.generation)
     before = store.fences(range(binding.partitions))
-    partitions = [_partition(where, store, decode_state(fence.state), number) for number, fence in before.items()]
+    partitions = [
+        _partition(where, binding, store, decode_state(fence.state), number) for number, fence in before.items()
+    ]
     if store.fences(range(binding.partitions)) != before:
         raise Stop(ExitCode.USAGE, "a worker is at work, and what is compared must stand still: stop it, then verify")
     facts = facts_of(settings, binding, now)
     registry = RedisRegistry(client, settings.namespace, binding.generation)
     versions = sorted({entry.version for partition in partitions for entry in partition.days})
     models = {version: encode(bundle) for version in versions if (bundle := registry.load(version)) is not None}
-    ids_from = 0 if binding.cutoff is None else binding.cutoff // DAY_SECONDS - settings.dedupe_days
+    cutoff = None if binding.from_topic is not None else binding.cutoff  # beside a topic every id was compared
+    ids_from = 0 if cutoff is None else cutoff // DAY_SECONDS - settings.dedupe_days
     rows = read_history(files, reading, binding.cutoff, ids_from) if files else verify_input.History()
     return facts, rows, models, partitions
 
@@ -94,27 +97,33 @@ def facts_of(settings: Settings, binding: Binding, now: float) -> verify_input.F
         ahead_customers=rules.ahead_customers,
         emit=rules.emit,
         erasure_key=settings.erasure_key_bytes,
+        from_topic=binding.from_topic is not None,
+        former=binding.former,
     )
 
 
-def _partition(where: Where, store: RedisStore, state: PartitionState, number: int) -> verify_input.Partition:
+def _partition(
+    where: Where, binding: Binding, store: RedisStore, state: PartitionState, number: int
+) -> verify_input.Partition:
     topics, reader, sweep = where.settings.topics, where.reader, state.sweep
     days = [msgspec.json.decode(entry, type=DayEntry) for entry in store.day_log(number)]
     start = days[0].applied if days else state.applied
     earliest, end = reader.bounds(topics.input, number)
     first = max(start, earliest)
+    stop = min(state.applied, end)
+    given = list(_records(reader, topics.input, number, first, stop))
+    before_from = None if binding.from_topic is None else binding.from_topic[number]
+    before = (
+        [] if before_from is None else list(_records(reader, topics.input, number, max(before_from, earliest), start))
+    )
+    dead = _dead(reader, topics, number)
     output = list(_output(reader, topics, number))
     return verify_input.Partition(
         number=number,
         start=start,
         committed=state.applied if where.committed is None else where.committed.get(number, start),
         input_from=earliest,
-        input=[
-            verify_input.InputRecord(record.offset, record.timestamp, record.key, record.value)
-            for record in reader.read(topics.input, number, first, min(state.applied, end))
-        ]
-        if first < min(state.applied, end)
-        else [],
+        input=given,
         output=output,
         days=[verify_input.DayEntry(e.number, e.day, e.version, e.model_hash, e.applied) for e in days],
         states=dict(_states(store, number)),
@@ -131,8 +140,16 @@ def _partition(where: Where, store: RedisStore, state: PartitionState, number: i
         completeness=where.completeness or _completeness(output),
         statistics=store.statistics(number),
         marks=_marks(where.client, store, number),
-        dead=_dead(reader, topics, number),
+        dead={r.offset: dead[r.offset].reason for r in given if _is_of(dead.get(r.offset), r)},
+        before=before,
+        before_from=before_from,
+        before_dead=frozenset(r.offset for r in before if _is_of(dead.get(r.offset), r)),
     )
+
+
+def _records(reader: TopicReader, topic: str, number: int, first: int, stop: int) -> Iterator[verify_input.InputRecord]:
+    for record in reader.read(topic, number, first, stop) if first < stop else ():
+        yield verify_input.InputRecord(record.offset, record.timestamp, record.key, record.value)
 
 
 def _states(store: RedisStore, number: int) -> Iterator[tuple[str, bytes]]:
@@ -173,14 +190,34 @@ class _Revision(msgspec.Struct):
     revision: int = 0
 
 
-def _dead(reader: TopicReader, topics: Topics, number: int) -> dict[int, str]:
-    """Return the reason of each refused input offset whose dead letter is still there."""
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """A dead letter: the refused record, and why."""
+
+    reason: str
+    key: bytes | None
+    value: bytes | None
+
+
+def _is_of(letter: _Letter | None, record: verify_input.InputRecord) -> bool:
+    """Say whether a letter is of this record: in a topic that was made anew others have had its offset.
+
+    A letter may lack its bytes, where retention had taken them.
+    """
+    if letter is None:
+        return False
+    bare = letter.key is None and not letter.value
+    return bare or (letter.key, letter.value or b"") == (record.key, record.value or b"")
+
+
+def _dead(reader: TopicReader, topics: Topics, number: int) -> dict[int, _Letter]:
+    """Return the dead letters that are still there, the newest of each input offset."""
     first, end = reader.bounds(topics.dead_letters, number)
     found = {}
     for record in reader.read(topics.dead_letters, number, first, end) if first < end else ():
         headers = dict(record.headers)
         if "offset" in headers and "reason" in headers:
-            found[int(headers["offset"])] = headers["reason"].decode()
+            found[int(headers["offset"])] = _Letter(headers["reason"].decode(), record.key, record.value)
     return found
 
 

@@ -1,12 +1,12 @@
 r"""From history to a first generation of states and a first model, all unlabelled (PROTOCOL H1, H2).
 
-History --fold--> ledger --vectors--> k, centroids, names --> Bundle 1
-              \--> states by partition --> Redis, a generation beside the live one --> flip
+files, topic --fold--> Folded --vectors--> k, centroids, names --> Bundle 1
+                          \--> states by partition --> Redis, a generation beside the live one --> flip
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from consumer.partition import PartitionState, Rules, Sweep, encode_state
 from consumer.scoring import within_horizon
 from features.codec import MAX_SEEN, Seen, States, blank_heads, encode_states
 from features.identity import position
-from features.ledger import fold
+from features.ledger import Hashes, Ints, Ledger, fold
 from features.redis_generation import Binding, GenerationLoader
 from features.transaction import DAY_SECONDS
 from features.vector import vectors
@@ -31,10 +31,26 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Folded:
+    """A history as m customers' ledgers, neither expired nor folded to a cap, and the event ids that may come again.
+
+    cutoff: up to when lines may be in both history and stream (PROTOCOL H3), local seconds, None where nothing is in
+    both; newest: time of the newest line. seen_dropped: ids above the cap a customer.
+    """
+
+    customers: tuple[str, ...]
+    ledger: Ledger
+    seen: Seen
+    seen_dropped: int
+    cutoff: int | None
+    newest: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """What a history becomes: m customers as of `day`, and the model fitted to them.
 
-    seen_dropped: event ids above the cap a customer. choice: how k was found, None where it was given.
+    choice: how k was found, None where it was given; cutoff, newest, seen_dropped: as of `Folded`.
     """
 
     customers: tuple[str, ...]
@@ -43,11 +59,23 @@ class Prepared:
     choice: Choice | None
     day: int
     cutoff: int | None
+    newest: int
     seen_dropped: int
 
 
+def fold_files(history: History, rules: Rules) -> Folded:
+    """Fold the lines of files; those dated up to the newest of them may come again in the stream."""
+    customers, ledger = fold_history(history)
+    newest = int(history.time.max())
+    recent = history.take(history.day >= newest // DAY_SECONDS - rules.dedupe_days)
+    index = {customer: i for i, customer in enumerate(customers)}
+    owner = np.array([index[customer] for customer in recent.customer_ids()], np.int64)
+    seen, dropped = remembered(owner, recent.lines().event_id, recent.day, len(customers), newest // DAY_SECONDS)
+    return Folded(customers, ledger, seen, dropped, newest, newest)
+
+
 def prepare(
-    history: History,
+    folded: Folded,
     rules: Rules,
     *,
     day: int,
@@ -57,16 +85,13 @@ def prepare(
     k: int | None,
     progress: Progress,
 ) -> Prepared:
-    """Fold a history, choose k (unless given), cluster, name. Raises ValueError where there is nobody to cluster."""
-    customers, ledger = fold_history(history)
-    m = len(customers)
-    cutoff = int(history.time.max()) if len(history) else None
-    seen, dropped = _seen(history, customers, rules)
+    """Choose k (unless given), cluster, name. Raises ValueError where there is nobody to cluster."""
+    ledger, m = folded.ledger, len(folded.customers)
     heads = blank_heads(m)
     np.minimum.at(heads["first_day"], ledger.owner, ledger.day.astype(np.int32))
     np.maximum.at(heads["last_day"], ledger.owner, ledger.day.astype(np.int32))
-    kept = fold(within_horizon(States(heads, ledger, seen), day - rules.horizon_days))
-    states = States(heads, kept, seen)
+    kept = fold(within_horizon(States(heads, ledger, folded.seen), day - rules.horizon_days))
+    states = States(heads, kept, folded.seen)
     described = vectors(kept, m, day, heads["first_day"].astype(np.int64), features)
     coordinates = described.coordinates(features)[described.clustered]
     if len(coordinates) < 2:
@@ -81,29 +106,23 @@ def prepare(
     terms = Terms(day, features, learner, rules.horizon_days, margin)
     bundle = found(fit(coordinates, chosen, SEED), terms)
     progress("clustering", 1, 1)
-    return Prepared(customers, states, bundle, choice, day, cutoff, dropped)
+    return Prepared(folded.customers, states, bundle, choice, day, folded.cutoff, folded.newest, folded.seen_dropped)
 
 
-def _seen(history: History, customers: Sequence[str], rules: Rules) -> tuple[Seen, int]:
-    """Return the event ids of the last days, which may come again (PROTOCOL H3), and how many were too many."""
-    none = np.empty(0, np.int64)
-    if not len(history):
-        return Seen(none, np.empty(0, np.uint64), none), 0
-    last_day = int(history.day.max())
-    recent = history.take(history.day >= last_day - rules.dedupe_days)
-    index = {customer: i for i, customer in enumerate(customers)}
-    owner = np.array([index[customer] for customer in recent.customer_ids()], np.int64)
-    ids = recent.lines().event_id
-    day = np.full(len(ids), last_day)
+def remembered(owner: Ints, ids: Hashes, line_day: Ints, customers: int, day: int) -> tuple[Seen, int]:
+    """Return the event ids that may come again, as accepted on `day` (PROTOCOL H3), and how many were too many.
+
+    owner, ids, line_day: of the lines that count, each (n,); an id of 0 is none.
+    """
     given = ids != 0
-    owner, ids, day, line_day = owner[given], ids[given], day[given], recent.day[given]
+    owner, ids, line_day = owner[given], ids[given], line_day[given]
     # Newest first within a customer, so that the cap drops the oldest.
     order = np.lexsort((ids, -line_day, owner))
-    owner, ids, day = owner[order], ids[order], day[order]
-    counts = np.bincount(owner, minlength=len(customers))
+    owner, ids = owner[order], ids[order]
+    counts = np.bincount(owner, minlength=customers)
     rank = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     kept = rank < MAX_SEEN
-    return Seen(owner[kept], ids[kept], day[kept]), int((~kept).sum())
+    return Seen(owner[kept], ids[kept], np.full(int(kept.sum()), day)), int((~kept).sum())
 
 
 def load(
@@ -128,8 +147,7 @@ def load(
         loader.load(partition, names, [position(name) for name in names], encode_states(states, chosen))
         loader.put_marks(partition, dict(marks.get(partition, {})))
         sweep = Sweep(0, prepared.day, bundle.version, content_hash(bundle), cursor=None)
-        watermark = prepared.cutoff if prepared.cutoff is not None else prepared.day * DAY_SECONDS
-        state = PartitionState(applied[partition], sweep, watermark, erased=len(marks.get(partition, {})))
+        state = PartitionState(applied[partition], sweep, prepared.newest, erased=len(marks.get(partition, {})))
         loader.put_state(partition, encode_state(state))
     registry.publish(bundle, expected=registry.current())
     loader.finish(binding)
