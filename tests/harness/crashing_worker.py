@@ -1,7 +1,12 @@
-"""A worker process that dies by its own hand: `python -m tests.harness.crashing_worker POINT N`.
+"""A worker process with a fault built in: `python -m tests.harness.crashing_worker POINT N [kill|stop|term] [OPTION ...]`.
 
-It is the product's worker with a crash point that sends SIGKILL at the Nth time POINT is reached; the
-settings come from the environment, as ever. `fired` is written to the file named by CRASH_FILE just before.
+It is `segmenter run OPTION ...` with a crash point: at the Nth time POINT is reached it sends itself
+
+    kill    SIGKILL: it dies where it stands
+    stop    SIGSTOP: it stands still, sockets open, until somebody sends SIGCONT
+    term    SIGTERM: it is told to end in the middle of what it does
+
+The settings come from the environment, as ever. `fired` is written to the file named by CRASH_FILE just before.
 """
 
 from __future__ import annotations
@@ -9,35 +14,36 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
-from consumer.observer import Silence
-from consumer.service import open_worker
-from consumer.settings import Settings
+from consumer import cli, service
+
+ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
 
 
-class KillAt:
-    """Counts the times a point is reached, and kills this very process at the Nth."""
+class SignalAt:
+    """Counts the times a point is reached, and signals this very process at the Nth."""
 
-    def __init__(self, point: str, times: int) -> None:
-        self.point, self.left = point, times
+    def __init__(self, point: str, times: int, number: signal.Signals = signal.SIGKILL) -> None:
+        self.point, self.left, self.number = point, times, number
 
     def __call__(self, point: str) -> None:
         if point != self.point:
             return
         self.left -= 1
-        if self.left <= 0:
+        if self.left == 0:
             Path(os.environ["CRASH_FILE"]).write_text("fired", "utf-8")
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.number)
 
 
 def main() -> None:
     """Run until told to stop, or until the crash."""
-    point, times = sys.argv[1], int(sys.argv[2])
-    worker = open_worker(Settings(), Silence(), crash_point=KillAt(point, times))
-    assert worker is not None
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
-    worker.run()
+    point, times, *rest = sys.argv[1:]
+    action = rest.pop(0) if rest and rest[0] in ACTIONS else "kill"
+    at = SignalAt(point, int(times), ACTIONS[action])
+    service.open_worker = partial(service.open_worker, crash_point=at)
+    sys.exit(cli.run(["run", *rest]))
 
 
 if __name__ == "__main__":
