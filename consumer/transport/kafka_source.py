@@ -20,7 +20,13 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    FencedInstanceIdError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+)
 
 from consumer.ports import Committed, InputRecord, Membership, Rebalance, RetentionGap, TopicFacts, TransportError
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
@@ -70,6 +76,7 @@ class KafkaSource:
     ) -> None:
         """Connect and subscribe; the group is joined by the first polls. Raises `TransportError`."""
         self._tuning = tuning or SourceTuning()
+        self._instance = instance
         self._topic, self._embedded = topic, settings.embedded
         self._consumer = build(
             KafkaConsumer,
@@ -115,6 +122,13 @@ class KafkaSource:
             self._listener.repark(error.args[0])
         except OffsetOutOfRangeError as error:
             raise self._out_of_range(error) from error
+        except FencedInstanceIdError as error:
+            raise TransportError(
+                f"another worker took the place of instance {self._instance} in the group: "
+                "give each worker a name of its own, or none",
+                retriable=False,
+                fenced=True,
+            ) from error
         except LIBRARY_ERRORS as error:
             raise transport_error(f"reading {self._topic}", error) from error
         finally:
@@ -139,8 +153,13 @@ class KafkaSource:
         polls, and joins once more: another rebalance for all, on the embedded broker a session timeout. A leader that
         joined because the topic changed does not even join again: no partitions, no heartbeats, for ever. And nothing
         that is published meanwhile would be accepted, once the others have joined.
+
+        A named member whose name another took meets that by its heartbeat, which then falls silent and tells nobody:
+        it would read on for ever. It joins again instead, and hears that it is fenced.
         """
         coordinator = self._consumer._coordinator  # noqa: SLF001 -- guarded by tests/consumer/transport/test_kafka_python_defects.py
+        if self._instance is not None and coordinator.stable() and not coordinator._heartbeat_enabled:  # noqa: SLF001
+            coordinator.request_rejoin()
         if coordinator.rebalance_in_progress():
             coordinator.request_rejoin()  # takes up the JoinGroup in flight
         if coordinator.need_rejoin():

@@ -1,6 +1,6 @@
-"""A worker process with a fault built in: `python -m tests.harness.crashing_worker POINT N [kill|stop|term] [OPTION ...]`.
+"""A worker process with a fault built in: `python -m tests.harness.crashing_worker POINT N [ACTION] [OPTION ...]`.
 
-It is `segmenter run OPTION ...` with a crash point: at the Nth time POINT is reached it sends itself
+It is `segmenter run OPTION ...` with a crash point: at the Nth time POINT is reached it sends itself, by ACTION,
 
     kill    SIGKILL: it dies where it stands
     stop    SIGSTOP: it stands still, sockets open, until somebody sends SIGCONT

@@ -147,6 +147,11 @@ class Live:
     def applied(self) -> int:
         return sum(state.applied for state in self.states().values())
 
+    def await_progress(self, records: int) -> None:
+        """Wait until so many more records of the input are applied: a gate between two faults."""
+        done = self.applied()
+        wait_until(lambda: self.applied() >= done + records, f"{records} more records applied")
+
     def settled(self) -> bool:
         """Say whether all input is applied, all days are swept and Kafka has Redis' last commit."""
         fences = self.store().fences(range(self.partitions))

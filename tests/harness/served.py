@@ -9,13 +9,15 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from consumer.transport.child import free_port
-from tests.harness.live import Live
+from tests.harness.live import Live, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
@@ -38,15 +40,20 @@ class Readiness(NamedTuple):
 class Served:
     """One worker process of a live world; it ends with the world."""
 
-    def __init__(self, live: Live, **settings: str) -> None:
-        """Settings given here are this worker's own, such as `redis_url`, the way to the store."""
+    def __init__(self, live: Live, at: tuple[str, int, str] | None = None, **settings: str) -> None:
+        """Settings given here are this worker's own, such as `redis_url`, the way to the store.
+
+        at: a fault built in, as (point, times, kill or stop or term); see tests.harness.crashing_worker.
+        """
         self.port = free_port()
+        self.crash_file = live.directory / f"served-{len(live.processes)}.fired"
         self._log = live.directory / f"served-{len(live.processes)}.log"
         own = {f"SEGMENTER_{name.upper()}": value for name, value in settings.items()}
-        environ = {**os.environ, **live.environment(), **own}
+        environ = {**os.environ, **live.environment(), **own, "CRASH_FILE": str(self.crash_file)}
+        module = ["tests.harness.crashing_worker", *map(str, at)] if at else ["consumer.cli", "run"]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "consumer.cli", "run", "--metrics-port", str(self.port)],
+                [sys.executable, "-m", *module, "--metrics-port", str(self.port)],
                 cwd=live.directory,
                 env=environ | {"PYTHONPATH": str(REPOSITORY)},
                 stdout=log,
@@ -59,6 +66,48 @@ class Served:
         status, body = self._get("/readyz")
         return Readiness(status, json.loads(body) if status else {})
 
+    def alive(self) -> bool:
+        """Ask /livez."""
+        return self._get("/livez")[0] == 200
+
+    def freeze(self) -> None:
+        """Stop the process where it stands; its sockets stay open."""
+        self.process.send_signal(signal.SIGSTOP)
+        wait_until(self.frozen, "a process that stands still")
+
+    def frozen(self) -> bool:
+        """Say whether it stands still."""
+        try:
+            return os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # it ended
+            return False
+
+    def await_frozen(self) -> None:
+        """Wait until it has stopped itself."""
+        wait_until(lambda: self.frozen() or self.process.poll() is not None, "a process that stops itself")
+        assert self.process.returncode is None, self.output()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def end(self, seconds: float = 30.0) -> float:
+        """Send SIGTERM and await exit code 0; return the seconds that took."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(seconds) == 0, self.output()
+        return time.monotonic() - began
+
+    @property
+    def takeovers(self) -> int:
+        """How many partitions it has taken over so far."""
+        return len(self.log("partition taken over"))
+
+    def await_takeover(self, after: int = 0) -> None:
+        """Wait until it has taken more partitions over than `after`."""
+        wait_until(lambda: self.takeovers > after or self.process.poll() is not None, "a worker that takes over")
+        assert self.process.returncode is None, self.output()
+
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples with these labels; 0 where there is none."""
         total = 0.0
@@ -70,7 +119,7 @@ class Served:
 
     def log(self, event: str | None = None) -> list[dict[str, Any]]:
         """Return the log's events, or those of one name."""
-        lines = [json.loads(line) for line in self._log.read_text("utf-8").splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in self.output().splitlines() if line[:1] + line[-1:] == "{}"]
         return [line for line in lines if event is None or line.get("event") == event]
 
     def output(self) -> str:

@@ -63,8 +63,8 @@ def embedded() -> Iterator[KafkaSettings]:
         yield settings
 
 
-def joined(settings: KafkaSettings, topic: str) -> KafkaSource:
-    source = KafkaSource(settings, topic, "group-" + topic)
+def joined(settings: KafkaSettings, topic: str, instance: str | None = None) -> KafkaSource:
+    source = KafkaSource(settings, topic, "group-" + topic, instance=instance)
     deadline = time.monotonic() + 30
     while not source.membership().partitions and time.monotonic() < deadline:
         source.poll(0.2)
@@ -315,6 +315,25 @@ def test_library_forgets_a_join_for_a_changed_topic_and_ours_takes_it_up(kafka_b
     wait_for(lambda: source.poll(0.1) is not None and source.membership().generation > generation)
     assert source.membership().partitions == frozenset(range(4))
     source.close()
+
+
+def test_library_keeps_it_to_itself_that_its_name_was_taken_and_ours_says_so(
+    kafka_bootstrap: str, namespace: str
+) -> None:
+    settings = KafkaSettings(kafka_bootstrap)
+    make_topic(settings, namespace)
+    source = joined(settings, namespace, "till")
+    rival = joined(settings, namespace, "till")
+    library, coordinator = source._consumer, source._consumer._coordinator
+    wait_for(lambda: library.poll(timeout_ms=50) == {} and not coordinator._heartbeat_enabled)
+    assert coordinator.stable()
+    assert len(library.assignment()) == 4  # and reads on
+    with pytest.raises(TransportError) as caught:
+        source.poll(0.1)
+    assert caught.value.fenced
+    assert not caught.value.retriable
+    source.close()
+    rival.close()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
