@@ -299,7 +299,8 @@ class Worker:
             if isinstance(unit, Events) and unit.piece.control is not None and unit.piece.control.kind == "erase":
                 names[partition] = [unit.piece.control.customer]
         loaded = self._parts.store.load(names)
-        self._crash_point("after_load")
+        if units:
+            self._crash_point("after_load")
         for partition, unit in units.items():
             lane = self._lanes[partition]
             try:
