@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -164,6 +165,14 @@ class Broker(ABC):
         """Ends it with -9; its data stay as they are."""
 
     @abstractmethod
+    def freeze(self) -> None:
+        """Stops it where it stands: connections stay open, new ones are accepted, nothing is answered."""
+
+    @abstractmethod
+    def thaw(self) -> None:
+        """Lets it go on; returns when it answers."""
+
+    @abstractmethod
     def close(self) -> None:
         """Ends it and removes its data."""
 
@@ -189,6 +198,12 @@ class GivenBroker(Broker):
         raise NotOursError(f"{self.bootstrap} comes from SEGMENTER_TEST_KAFKA and is not the tests' to stop")
 
     def kill(self) -> None:
+        self.stop()
+
+    def freeze(self) -> None:
+        self.stop()
+
+    def thaw(self) -> None:
         self.stop()
 
     def close(self) -> None:
@@ -226,6 +241,13 @@ class JarsBroker(Broker):
     def kill(self) -> None:
         self._child.kill()
 
+    def freeze(self) -> None:
+        self._child.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._child.signal(signal.SIGCONT)
+        self._child.wait_until(lambda: answers(self.bootstrap), seconds=60)
+
     def close(self) -> None:
         self._child.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -258,6 +280,9 @@ class DockerBroker(Broker):
         else:
             self._container.start()
             self._created = True
+        self._await_answer()
+
+    def _await_answer(self) -> None:
         deadline = time.monotonic() + 90
         while not answers(self.bootstrap):  # which itself waits up to a second
             if time.monotonic() > deadline:
@@ -268,6 +293,13 @@ class DockerBroker(Broker):
 
     def kill(self) -> None:
         self._container.get_wrapped_container().kill()
+
+    def freeze(self) -> None:
+        self._container.get_wrapped_container().pause()
+
+    def thaw(self) -> None:
+        self._container.get_wrapped_container().unpause()
+        self._await_answer()
 
     def close(self) -> None:
         if self._created:

@@ -5,6 +5,7 @@ It is `segmenter run OPTION ...` with a crash point: at the Nth time POINT is re
     kill    SIGKILL: it dies where it stands
     stop    SIGSTOP: it stands still, sockets open, until somebody sends SIGCONT
     term    SIGTERM: it is told to end in the middle of what it does
+    twice   SIGTERM, and at once another
 
 The settings come from the environment, as ever. `fired` is written to the file named by CRASH_FILE just before.
 """
@@ -14,19 +15,25 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from consumer import cli, service
 
-ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
+ACTIONS = {
+    "kill": [signal.SIGKILL],
+    "stop": [signal.SIGSTOP],
+    "term": [signal.SIGTERM],
+    "twice": [signal.SIGTERM, signal.SIGTERM],
+}
 
 
 class SignalAt:
     """Counts the times a point is reached, and signals this very process at the Nth."""
 
-    def __init__(self, point: str, times: int, number: signal.Signals = signal.SIGKILL) -> None:
-        self.point, self.left, self.number = point, times, number
+    def __init__(self, point: str, times: int, numbers: Sequence[signal.Signals]) -> None:
+        self.point, self.left, self.numbers = point, times, numbers
 
     def __call__(self, point: str) -> None:
         if point != self.point:
@@ -34,7 +41,8 @@ class SignalAt:
         self.left -= 1
         if self.left == 0:
             Path(os.environ["CRASH_FILE"]).write_text("fired", "utf-8")
-            os.kill(os.getpid(), self.number)
+            for number in self.numbers:
+                os.kill(os.getpid(), number)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ noeviction); it can be stopped, killed and started again on the same port with t
 """
 
 import shutil
+import signal
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -90,6 +91,14 @@ class Store(ABC):
         """Ends it with -9: the file keeps what the last fsync caught, and what the kernel still wrote."""
 
     @abstractmethod
+    def freeze(self) -> None:
+        """Stops it where it stands: connections stay open, nothing is answered."""
+
+    @abstractmethod
+    def thaw(self) -> None:
+        """Lets it go on; returns when it answers."""
+
+    @abstractmethod
     def close(self) -> None:
         """Ends it and removes its data."""
 
@@ -117,6 +126,12 @@ class GivenStore(Store):
     def kill(self) -> None:
         self.stop()
 
+    def freeze(self) -> None:
+        self.stop()
+
+    def thaw(self) -> None:
+        self.stop()
+
     def close(self) -> None:
         """Leaves it alone."""
 
@@ -141,6 +156,13 @@ class OwnStore(Store):
 
     def kill(self) -> None:
         self._child.kill()
+
+    def freeze(self) -> None:
+        self._child.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._child.signal(signal.SIGCONT)
+        self._child.wait_until(lambda: answers(self.url), seconds=30)
 
     def close(self) -> None:
         self._child.kill()
