@@ -69,6 +69,8 @@ class Lane:
     blocked: str | None = None
     """Why the lane stands still: something that only a person or time can mend."""
     retry_at: float = 0.0
+    seen_at: float = 0.0
+    """When the store was last seen to stand where this lane left it."""
     waiting_since: float | None = None
     quiet_since: float | None = None
     """Since when nothing waits here and the log has no more."""

@@ -135,6 +135,10 @@ class Source(Protocol):
 class Sink(Protocol):
     """The transactional producer's side."""
 
+    @property
+    def opened(self) -> bool:
+        """Whether a sound producer is there: not before `open`, nor after a publish that failed."""
+
     def open(self) -> None:
         """Throw an older producer away, make a new one and `init_transactions` (PROTOCOL A4)."""
 
@@ -162,6 +166,9 @@ class TopicReader(Protocol):
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """Return (earliest, end) as a read_committed reader sees them."""
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Return the end with all that transactions in doubt have written: beyond that of `bounds` while one is."""
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         """Return the first offset published at or after a time, None where there is none."""

@@ -17,13 +17,14 @@ from consumer.lane import Lane
 from consumer.messages import Outbox, decode_outbox, encode_outbox
 from consumer.partition import Gap, PartitionState, Rewind, decode_state, encode_state
 from consumer.plan import Parts, Plan
-from consumer.ports import Committed, InputRecord, Membership, RetentionGap
+from consumer.ports import Committed, InputRecord, Membership, RetentionGap, TransportError
 from consumer.publication import output_records
 from consumer.recovery import Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
-from features.store import Commit, Fence
+from features.codec import InvalidState
+from features.store import Commit, Fence, InvalidKey
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, content_hash
-from models.population import Statistics
+from models.population import Statistics, StatisticsError
 from models.population import decode as decode_statistics
 
 COMMITTED_TIMEOUT_S = 0.5
@@ -60,8 +61,15 @@ class Takeover:
     def take(self, partition: int, membership: Membership) -> tuple[Lane, Verdict]:
         """Return the lane of a partition that is now ours alone, and how it was found.
 
-        Raises `TransportError` and `StoreError` (try again), `Stop` where a person is needed.
+        Raises `TransportError` and `StoreError` (try again; `InvalidKey` where something stored cannot be read),
+        `Stop` where a person is needed.
         """
+        try:
+            return self._take(partition, membership)
+        except (msgspec.MsgspecError, StatisticsError) as error:
+            raise InvalidKey(f"partition {partition}", f"what is stored of it cannot be read: {error}") from error
+
+    def _take(self, partition: int, membership: Membership) -> tuple[Lane, Verdict]:
         found, epoch = self._fence_out(partition)
         self._crash_point("during_recovery")
         outbox = decode_outbox(self._store.outbox(partition))
@@ -93,12 +101,25 @@ class Takeover:
         committed = self._source.committed(frozenset({partition}), COMMITTED_TIMEOUT_S)[partition]
         tail = None
         if committed is None or parse_commit_id(committed.metadata) is None:
-            tail = tail_of(self._output(partition))
+            tail = tail_of(self._decided(self._topics.output, partition))
         return Found(fence, decode_state(fence.state), committed, tail)
 
-    def _output(self, partition: int) -> Iterator[InputRecord]:
-        start, stop = self._reader.bounds(self._topics.output, partition)
-        return self._reader.read(self._topics.output, partition, start, stop)
+    def _decided(self, topic: str, partition: int) -> Iterator[InputRecord]:
+        """Read all of a partition, but not while a transaction in it is in doubt (B3, B4).
+
+        A dead worker's may be open until the coordinator ends it; of one that the group's offsets already tell of,
+        the marker may still be on its way here. A reader of committed records would stop before either and miss
+        what follows. The high watermark is asked for first: all that stood below it must be decided.
+        """
+        end = self._reader.high_watermark(topic, partition)
+        start, stop = self._reader.bounds(topic, partition)
+        if stop < end:
+            raise TransportError(
+                f"{topic}-{partition}: a transaction that began at offset {stop} is in doubt; its coordinator ends it "
+                "within the transaction timeout",
+                retriable=True,
+            )
+        return self._reader.read(topic, partition, start, stop)
 
     def _publish(self, partition: int, applied: int, commit_id: str, outbox: Outbox, membership: Membership) -> None:
         """Publish the outbox of the last commit, alone, with its own id: the same records, a new transaction."""
@@ -118,7 +139,7 @@ class Takeover:
 
     def _catch_up(self, partition: int, found: Found, epoch: int) -> tuple[str, PartitionState]:
         """Raise what Redis lost from what was published, in a commit of its own (B4); return its id and state."""
-        last = published(self._output(partition))
+        last = published(self._decided(self._topics.output, partition))
         same_generation = found.fence.last != "0:0"
         entered = {record.entered_on for record in last.values()}
         day_of = {text: date.fromisoformat(text).toordinal() - EPOCH_ORDINAL for text in entered}
@@ -128,7 +149,11 @@ class Takeover:
         for low in range(0, len(customers), LOAD_CHUNK):
             names = customers[low : low + LOAD_CHUNK]
             blobs = self._store.load({partition: names})[partition]
-            written, lost = raised(names, blobs, last, found.state, day_of, same_generation=same_generation)
+            try:
+                written, lost = raised(names, blobs, last, found.state, day_of, same_generation=same_generation)
+            except InvalidState as error:
+                hashed = keyed_hash(self._erasure_key, names[error.index])[:16]
+                raise InvalidKey(f"the state of customer {hashed} (keyed hash)", error.problem) from error
             states |= written
             for customer, revision in lost.items():
                 hashed = keyed_hash(self._erasure_key, customer)
@@ -157,8 +182,7 @@ class Takeover:
 
     def _marks(self, partition: int) -> dict[str, bytes]:
         """Read the erasure marks of a partition from their topic: they outlive Redis (H4)."""
-        start, stop = self._reader.bounds(self._topics.erasures, partition)
-        read = self._reader.read(self._topics.erasures, partition, start, stop)
+        read = self._decided(self._topics.erasures, partition)
         return {record.key.decode(): record.value for record in read if record.key and record.value}
 
     def _skip(

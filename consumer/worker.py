@@ -1,6 +1,7 @@
 """The worker: one loop, each turn of which takes events from Kafka through Redis to Kafka exactly once.
 
     1 poll        new records; at once a snapshot of the group's membership (PROTOCOL A1)
+      look        now and then: is the store still where idle lanes left it, and do records still come?
     2 take over   partitions that are newly ours, or that failed (PROTOCOL B, consumer.takeover)
     3 plan        each lane's next unit: events of its day, a sweep's chunk, or nothing; load its states
     4 decide      pure: consumer.step, consumer.sweep, consumer.erasure
@@ -17,10 +18,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
 from consumer.guards import TopicGuard, state_gone
-from consumer.lane import Events, Lane, Sweeping
+from consumer.lane import Events, Lane, Sweeping, Unit
 from consumer.leader import Leader, made_for
 from consumer.plan import Parts, Plan
 from consumer.planner import Planner
@@ -42,9 +45,11 @@ from features.store import (
     GenerationGone,
     InvalidKey,
     OutOfStep,
+    StoreError,
     StoreUnavailable,
 )
 from features.transaction import decode, today_in
+from models.population import StatisticsError
 
 IDLE_POLL_S = 0.25
 WAITING_POLL_S = 0.02
@@ -53,6 +58,10 @@ ALARM_RETRY_S = 5.0
 ASK_S = 5.0
 LED_FOR_S = 1.0
 """So long the day's model counts as made before the registry is asked again: it may have lost it (FAULTS 8)."""
+TRANSACTION_RETRY_S = 0.1
+"""A partition whose last transaction is in doubt is looked at again so soon; its coordinator ends it within 15 s."""
+FENCES_EVERY_S = 1.0
+"""So often the store is asked where it stands, of lanes that commit nothing: it may have lost its last writes."""
 RIVAL_FENCES = 3
 RIVAL_WITHIN_S = 60.0
 """A named worker that is fenced so often within so long has a rival of its name; once may be a timeout."""
@@ -93,12 +102,14 @@ class Worker:
         """Ours, but not taken over yet."""
         self._retry_at: dict[int, float] = {}
         self._blocked: dict[int, str] = {}
-        self._sink_open = False
         self._sink_retry_at = 0.0
         self._store_retry_at = 0.0
+        self._fences_at = 0.0
         self._stopping = False
         self._led: int | None = None
         self._led_until = 0.0
+        self._lead_at = 0.0
+        self._lead_at = 0.0
         self._fenced_at: list[float] = []
         self._membership = Membership(-1, "", None, frozenset())
 
@@ -133,15 +144,18 @@ class Worker:
         """One turn of the loop; see the module's text for the numbers."""
         self._poll()  # 1
         try:
+            self._compare_fences()
             self._take_over()  # 2
             prepared = self._prepare()  # 3, 4
             self._finish(self._commit(prepared))  # 5, 6
             self._lead()  # 7
         except GenerationGone as error:
             raise self._without_state(error) from error
-        except StoreUnavailable as error:
-            self._store_retry_at = self._now() + RETRY_S
-            self._observer.trouble("the store", error)
+        except (StoreError, msgspec.MsgspecError, StatisticsError) as error:
+            # What is refused or cannot be read, of another partition for one, is no reason to let ours stop.
+            self._store_failed("the store", error)
+        except TransportError as error:
+            self._observer.trouble("asking the broker", error)
         self._apply_pauses()
 
     def _without_state(self, error: GenerationGone) -> Stop:
@@ -158,6 +172,14 @@ class Worker:
         return stop or Stop(
             ExitCode.INPUT_LOST, f"{error}: Redis was emptied; see docs/operations.md, Redis was emptied"
         )
+
+    def _store_failed(self, what: str, error: Exception) -> None:
+        """Let everything rest for a moment; when the store is back it is asked at once where it stands."""
+        self._store_retry_at = self._now() + RETRY_S
+        self._fences_at = 0.0
+        for lane in self._lanes.values():
+            lane.seen_at = 0.0
+        self._observer.trouble(what, error)
 
     # 1 -- poll ---------------------------------------------------------------------------------------
 
@@ -181,24 +203,26 @@ class Worker:
         change = source.rebalanced()
         self._topic.check(source.facts(), change.assigned, self._now())
         for partition in change.revoked | change.assigned:
-            lanes.pop(partition, None)
-            self._forget_pending(partition)
+            self._forget(partition)
         self._pending |= change.assigned
         for partition in sorted(records.keys() & lanes.keys()):
             if records[partition]:
                 self._decode(lanes[partition], records[partition])
 
-    def _forget_pending(self, partition: int) -> None:
+    def _forget(self, partition: int) -> None:
+        """Know nothing more of a partition that is gone, or that comes anew."""
+        lane = self._lanes.pop(partition, None)
         self._pending.discard(partition)
-        self._retry_at.pop(partition, None)
-        self._blocked.pop(partition, None)
+        self._resume_pending(partition)
+        if lane is not None and lane.blocked is not None:
+            self._observer.resumed(partition)
 
     def _poll_timeout(self) -> float:
         now = self._now()
-        if self._planner.waiting or self._pending:
-            return WAITING_POLL_S
         if now < self._store_retry_at:
             return RETRY_S / 2
+        if self._planner.waiting or any(now >= self._retry_at.get(p, 0.0) for p in self._pending):
+            return WAITING_POLL_S
         busy = any(self._is_busy(lane) and now >= lane.retry_at for lane in self._lanes.values())
         return 0.0 if busy else IDLE_POLL_S
 
@@ -219,34 +243,62 @@ class Worker:
         lane.take(batch, {record.offset: record for record in records})
 
     def _apply_pauses(self) -> None:
-        """Read on only where nothing waits: a lane with a buffer would otherwise pile input up."""
+        """Read on only where nothing waits: a lane with a buffer would otherwise pile input up.
+
+        What is not taken over yet is read from where its state stands, once that is known: until then not at all.
+        """
         full = frozenset(p for p, lane in self._lanes.items() if lane.buffer is not None or lane.blocked)
-        self._parts.source.pause(full)
+        self._parts.source.pause(full | self._pending)
         self._parts.source.resume(frozenset(self._lanes) - full)
+
+    def _compare_fences(self) -> None:
+        """Throw lanes away that the store does not stand behind any more: it lost its last writes (FAULTS 8, 10).
+
+        A lane that commits finds that out by itself. One with a commit of unknown outcome has to try that first (A2).
+        """
+        now = self._now()
+        if now < max(self._store_retry_at, self._fences_at):
+            return
+        self._fences_at = now + FENCES_EVERY_S
+        idle = [lane for lane in self._lanes.values() if lane.prepared is None and now - lane.seen_at >= FENCES_EVERY_S]
+        fences = self._parts.store.fences([lane.partition for lane in idle]) if idle else {}
+        for lane in idle:
+            fence = fences[lane.partition]
+            if (fence.epoch, fence.last) == (lane.epoch, lane.last):
+                lane.seen_at = now
+                continue
+            here = f"epoch {fence.epoch}, commit {fence.last}"
+            error = OutOfStep(f"partition {lane.partition}: Redis is at {here}, not at {lane.epoch}, {lane.last}")
+            self._observer.trouble(f"looking after partition {lane.partition}", error)
+            self._abandon([lane])
 
     # 2 -- take over ----------------------------------------------------------------------------------
 
     def _take_over(self) -> None:
         now = self._now()
-        due = sorted(p for p in self._pending if now >= self._retry_at.get(p, 0.0))
+        due = sorted((self._retry_at.get(p, 0.0), p) for p in self._pending)
+        due = [(at, p) for at, p in due if at <= now]
         if not due or now < self._store_retry_at or not self._open_sink():
             return
-        for partition in due:
+        for _, partition in due:
+            if self._stopping:
+                return
             try:
                 lane, verdict = self._takeover.take(partition, self._membership)
             except TransportError as error:
                 self._take_over_later(partition, error)
-                return  # the next partition needs the new producer too
+                return  # the lanes that run come first; then those that were not tried yet
             except (Fenced, InvalidKey) as error:
                 self._block_pending(partition, str(error))
             else:
                 self._pending.discard(partition)
                 self._resume_pending(partition)
+                lane.seen_at = self._now()
                 self._lanes[partition] = lane
                 self._observer.recovered(partition, verdict.value, lane.state.applied)
 
     def _open_sink(self) -> bool:
-        if self._sink_open:
+        if self._parts.sink.opened:
             return True
         if self._now() < self._sink_retry_at:
             return False
@@ -258,15 +310,13 @@ class Worker:
             if not error.retriable:
                 raise Stop(ExitCode.INTERNAL, str(error)) from error
             return False
-        self._sink_open = True
         return True
 
     def _take_over_later(self, partition: int, error: TransportError) -> None:
-        """Try again soon, with a new producer; what time alone does not mend pauses this partition alone (A4)."""
-        self._sink_open = False
+        """Try again soon, after a failed publish with a new producer; what time does not mend pauses it alone (A4)."""
         self._note_fence(error)
         if error.retriable:
-            self._retry_at[partition] = self._now() + WAITING_POLL_S
+            self._retry_at[partition] = self._now() + TRANSACTION_RETRY_S
             self._observer.trouble(f"taking partition {partition} over", error)
         else:
             self._block_pending(partition, str(error))
@@ -288,12 +338,12 @@ class Worker:
         """Give every lane that can go on a prepared commit; return these lanes."""
         now = self._now()
         self._planner.begin_turn()
-        if now < self._store_retry_at:
+        if now < self._store_retry_at or not (self._lanes and self._open_sink()):
             return []
         ready = [lane for lane in self._lanes.values() if now >= lane.retry_at]
         # A commit of unknown outcome comes first, unchanged: nothing else may follow its parent.
         open_ends = [lane for lane in ready if lane.prepared is not None]
-        units = {lane.partition: unit for lane in ready if lane.prepared is None and (unit := self._planner.unit(lane))}
+        units = {lane.partition: unit for lane in ready if lane.prepared is None and (unit := self._unit(lane))}
         names = {p: wanted(unit.piece.now) for p, unit in units.items() if isinstance(unit, Events)}
         for partition, unit in units.items():
             if isinstance(unit, Events) and unit.piece.control is not None and unit.piece.control.kind == "erase":
@@ -310,8 +360,18 @@ class Worker:
                 hashed = keyed_hash(self._plan.erasure_key, named[error.index])[:16]
                 self._block(lane, f"the state of customer {hashed} (keyed hash) cannot be trusted: {error.problem}")
                 continue
+            except InvalidKey as error:
+                self._block(lane, str(error))
+                continue
             lane.prepared = as_commit(lane, unit, decision)
         return open_ends + [lane for p, lane in self._lanes.items() if p in units and lane.prepared is not None]
+
+    def _unit(self, lane: Lane) -> Unit | None:
+        try:
+            return self._planner.unit(lane)
+        except (InvalidKey, msgspec.MsgspecError) as error:
+            self._block(lane, str(error))
+            return None
 
     # 5 -- commit ---------------------------------------------------------------------------------------
 
@@ -325,9 +385,10 @@ class Worker:
                     continue
                 self._parts.store.commit(lane.partition, lane.prepared.commit)
             except StoreUnavailable as error:
-                # The outcome is unknown: the very same commit is tried again, which is safe (A2).
-                self._store_retry_at = self._now() + RETRY_S
-                self._observer.trouble(f"committing partition {lane.partition}", error)
+                # The outcome is unknown: the very same commit is tried again, which is safe (A2). The other lanes wait
+                # too: a store that is silent for all would hold the turn for a timeout each.
+                self._store_failed(f"committing partition {lane.partition}", error)
+                break
             except (Fenced, OutOfStep) as error:
                 self._observer.trouble(f"committing partition {lane.partition}", error)
                 self._abandon([lane])
@@ -338,6 +399,7 @@ class Worker:
                 if lane.blocked is not None:
                     lane.blocked = None
                     self._observer.resumed(lane.partition)
+                lane.seen_at = self._now()
                 written.append(lane)
                 self._crash_point("after_commit")
                 if lane.prepared.commit.begins or not lane.prepared.decision.state.sweep.ended:
@@ -366,6 +428,8 @@ class Worker:
         for lane in lanes:
             self._lanes.pop(lane.partition, None)
             self._pending.add(lane.partition)
+            if lane.blocked is not None:
+                self._blocked[lane.partition] = lane.blocked
 
     # 6 -- publish --------------------------------------------------------------------------------------
 
@@ -400,7 +464,6 @@ class Worker:
             self._parts.sink.publish(records, offsets, self._membership)
         except TransportError as error:
             self._observer.trouble("publishing", error)
-            self._sink_open = False
             self._note_fence(error)
             self._abandon(list(self._lanes.values()))
             return False
@@ -425,10 +488,16 @@ class Worker:
         lane = self._lanes.get(0)
         if lane is None or not lane.state.sweep.ended or lane.state.sweep.number == 0:
             return
-        day = lane.state.day
-        if self._led == day and self._now() < self._led_until:
+        day, now = lane.state.day, self._now()
+        if now < (self._led_until if self._led == day else self._lead_at):
             return
-        made = self._leader.lead(day, self._plan.partitions, self._now())
+        try:
+            made = self._leader.lead(day, self._plan.partitions, now)
+        except (InvalidKey, msgspec.MsgspecError, StatisticsError) as error:
+            # Another partition's snapshot cannot be read: ours go on, without a model of the day.
+            self._lead_at = now + ALARM_RETRY_S
+            self._observer.trouble("making the day's model", error)
+            return
         if made is not None:
             self._crash_point("mid_model_publish")
         if made is not None or made_for(self._planner.live_model(), day):

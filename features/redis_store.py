@@ -6,6 +6,7 @@ on top of the commit that it knows; a repeated call (its reply was lost) changes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
@@ -34,8 +35,21 @@ Client = redis.Redis
 """What `connect` returns; the shell passes it on without knowing the library."""
 
 TIMEOUT_S = 5.0
-_PAUSING = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN")
-"""First words of answers that say "not now"; redis-py raises several of them as a plain ResponseError."""
+_NOT_NOW = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.TryAgainError,
+)
+_PAUSING = re.compile(r"(?:^|[ :]-?)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|READONLY|CLUSTERDOWN|TRYAGAIN|MASTERDOWN)\b")
+"""Words of an answer that says "not now": the first, or inside what a script met. Some have no class in redis-py."""
+_COMMIT_ID = re.compile(rb"\d+:\d+")
+_OF_PIPELINE = " of pipeline caused error: "
+"""Before it redis-py quotes the command, and with it customers' ids."""
 
 
 def connect(url: str, username: str | None = None, password: str | None = None) -> redis.Redis:
@@ -80,23 +94,20 @@ def server_facts(client: Client) -> ServerFacts:
     return ServerFacts("Valkey" if valkey else "Redis", str(number), append_only)
 
 
-def guarded(call: Callable[[], T]) -> T:
-    """Run a call to Redis and raise what it means in the terms of `features.store`."""
+def guarded(call: Callable[[], T], key: bytes | None = None) -> T:
+    """Run a call to Redis and raise what it means in the terms of `features.store`; `key`: the one that it reads."""
     try:
         return call()
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+    except redis.RedisError as error:
+        text = str(error).rpartition(_OF_PIPELINE)[2]
         if isinstance(error, redis.AuthenticationError):
-            raise StoreRefused(f"Redis refused the credentials: {error}") from None
-        raise StoreUnavailable(f"Redis does not answer: {error}") from None
-    except redis.ResponseError as error:
-        text = str(error)
-        if (
-            isinstance(error, redis.ReadOnlyError | redis.OutOfMemoryError)
-            or text.split(" ", maxsplit=1)[0] in _PAUSING
-        ):
-            raise StoreUnavailable(f"Redis cannot write now: {text}") from None
-        if "OOM" in text or "READONLY" in text or "MISCONF" in text or "NOREPLICAS" in text:
-            raise StoreUnavailable(f"Redis cannot write now: {text}") from None  # raised inside a script
+            raise StoreRefused(f"Redis refused the credentials: {text}") from None
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            raise StoreUnavailable(f"Redis does not answer: {text}") from None
+        if isinstance(error, _NOT_NOW) or _PAUSING.search(text):
+            raise StoreUnavailable(f"Redis cannot do it now: {text}") from None
+        if text.startswith("WRONGTYPE") and key is not None:
+            raise InvalidKey(key.decode(), "holds a value of another type; nothing was written") from None
         raise StoreRefused(f"Redis refused a command: {text}") from None
 
 
@@ -135,17 +146,22 @@ class RedisStore:
                 pipe.hmget(self.keys.of(partition, "fence"), "epoch", "last", "parent", "state")
             return list(pipe.execute())
 
-        answers = guarded(read)
+        answers = guarded(read, self.keys.of(partitions[0], "fence") if len(partitions) == 1 else None)
         fences = {}
         for i, partition in enumerate(partitions):
-            generation, (epoch, last, parent, state) = answers[2 * i], answers[2 * i + 1]
-            if generation != self._generation or None in (epoch, last, parent, state):
+            generation, found = answers[2 * i], answers[2 * i + 1]
+            if generation != self._generation or None in found:
                 raise GenerationGone(
                     f"partition {partition}: Redis holds no state of generation {self.keys.generation_name}",
                     replaced=generation not in (None, self._generation),
                 )
-            fences[partition] = Fence(int(epoch), last.decode(), parent.decode(), state)
+            fences[partition] = self._checked(partition, *found)
         return fences
+
+    def _checked(self, partition: int, epoch: bytes, last: bytes, parent: bytes, state: bytes) -> Fence:
+        if not (epoch.isdigit() and _COMMIT_ID.fullmatch(last) and _COMMIT_ID.fullmatch(parent)):
+            raise InvalidKey(self.keys.of(partition, "fence").decode(), "its epoch or commits are none of ours")
+        return Fence(int(epoch), last.decode(), parent.decode(), state)
 
     def raise_epoch(self, partition: int, epoch: int) -> None:
         keys = [self.keys.generation(partition), self.keys.of(partition, "fence")]
@@ -166,14 +182,14 @@ class RedisStore:
 
     def marks(self, partition: int, hashes: Sequence[str]) -> list[bytes | None]:
         key = self.keys.of(partition, "erased")
-        return list(guarded(lambda: self._redis.hmget(key, list(hashes)))) if hashes else []
+        return list(guarded(lambda: self._redis.hmget(key, list(hashes)), key)) if hashes else []
 
     def chunk(self, partition: int, after: int, limit: int) -> Chunk:
         key = self.keys.of(partition, "index")
-        found = guarded(lambda: self._redis.zrangebyscore(key, f"({after}", "+inf", 0, limit, withscores=True))
+        found = guarded(lambda: self._redis.zrangebyscore(key, f"({after}", "+inf", 0, limit, withscores=True), key)
         if len(found) == limit:  # the last position may go on beyond the limit
             last = int(found[-1][1])
-            tail = guarded(lambda: self._redis.zrangebyscore(key, last, last, withscores=True))
+            tail = guarded(lambda: self._redis.zrangebyscore(key, last, last, withscores=True), key)
             found = [pair for pair in found if int(pair[1]) != last] + tail
         ids = [member.decode() for member, _ in found]
         blobs = self.load({partition: ids})[partition]
@@ -187,7 +203,7 @@ class RedisStore:
 
     def snapshot(self, partition: int, sweep: int) -> bytes | None:
         key = self.keys.of(partition, "snapshots")
-        found: bytes | None = guarded(lambda: self._redis.hget(key, str(sweep)))
+        found: bytes | None = guarded(lambda: self._redis.hget(key, str(sweep)), key)
         return found
 
     def rows(self, partition: int, name: str, sweep: int) -> bytes:
@@ -201,7 +217,8 @@ class RedisStore:
         self._judge(partition, guarded(lambda: self._commit(keys=keys, args=args)))
 
     def _get(self, partition: int, name: str) -> bytes | None:
-        found: bytes | None = guarded(lambda: self._redis.get(self.keys.of(partition, name)))
+        key = self.keys.of(partition, name)
+        found: bytes | None = guarded(lambda: self._redis.get(key), key)
         return found
 
     def _request(self, partition: int, c: Commit) -> tuple[list[bytes], list[Any]]:

@@ -47,6 +47,8 @@ class CountingSink:
     def __init__(self) -> None:
         self.records: Counter[str] = Counter()
 
+    opened = True
+
     def open(self) -> None:
         """Do nothing."""
 

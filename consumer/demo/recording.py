@@ -64,6 +64,10 @@ class RecordedReader:
             stop = record.offset + 1
         return first, stop
 
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Return the end: only what was committed is recorded."""
+        return self.bounds(topic, partition)[1]
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         """Return the first offset published at or after a time, None where there is none."""
         later = (r.offset for r in self._all(topic, partition) if r.timestamp >= timestamp_ms)

@@ -32,6 +32,8 @@ class KafkaReader:
             max_poll_records=5_000,
             max_partition_fetch_bytes=4 << 20,
         )
+        self._uncommitted: Any | None = None
+        """Sees what transactions in doubt have written; made when it is first asked for."""
 
     def facts(self, topic: str) -> TopicFacts:
         """Return the topic's id and number of partitions; `TransportError`, not retriable, if there is none."""
@@ -46,6 +48,18 @@ class KafkaReader:
             return first, self._consumer.end_offsets([asked], timeout_ms=timeout_ms)[asked]
         except LIBRARY_ERRORS as error:
             raise transport_error(f"asking for the bounds of {topic}-{partition}", error) from error
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Return the end with all that transactions in doubt have written: beyond that of `bounds` while one is."""
+        asked = TopicPartition(topic, partition)
+        if self._uncommitted is None:
+            options = self._settings.reading() | {"isolation_level": "read_uncommitted"}
+            self._uncommitted = build(KafkaConsumer, **options, group_id=None)
+        try:
+            ends = self._uncommitted.end_offsets([asked], timeout_ms=int(self._silence_s * 1000))
+        except LIBRARY_ERRORS as error:
+            raise transport_error(f"asking for the high watermark of {topic}-{partition}", error) from error
+        return int(ends[asked])
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         """Return the first offset published at or after a time, None where there is none."""
@@ -80,8 +94,10 @@ class KafkaReader:
 
     def close(self) -> None:
         """Free the connection."""
-        with suppress(KafkaError):
-            self._consumer.close(autocommit=False, timeout_ms=1_000)
+        for consumer in (self._consumer, self._uncommitted):
+            if consumer is not None:
+                with suppress(KafkaError):
+                    consumer.close(autocommit=False, timeout_ms=1_000)
 
     def _begin(self, asked: Any, start: int) -> int:
         self._consumer.assign([asked])

@@ -71,6 +71,11 @@ class KafkaSink:
         self._before_commit = before_commit
         self._producer: Any | None = None
 
+    @property
+    def opened(self) -> bool:
+        """Whether a sound producer is there: not before `open`, nor after a publish that failed."""
+        return self._producer is not None
+
     def open(self) -> None:
         """Throw an older producer away, make a new one and `init_transactions` (PROTOCOL A4).
 

@@ -48,6 +48,8 @@ class Transaction:
     """One transaction: what it wrote, and the offsets that it would commit."""
 
     state: State = "open"
+    marked: bool = True
+    """Its markers are in the logs: until then committed readers do not see it, though the offsets tell of it."""
     partitions: set[tuple[str, int]] = field(default_factory=set)
     offsets: dict[tuple[str, str, int], Committed] = field(default_factory=dict)
 
@@ -64,7 +66,7 @@ class Entry:
         return not self.marker and (self.transaction is None or self.transaction.state == "committed")
 
     def unstable(self) -> bool:
-        return self.transaction is not None and self.transaction.state == "open"
+        return self.transaction is not None and (self.transaction.state == "open" or not self.transaction.marked)
 
 
 @dataclass(slots=True)
@@ -145,6 +147,9 @@ class MemoryKafka:
         self._open: dict[str, Transaction] = {}
         self._planned: dict[Point, deque[BaseException]] = {}
         self._now_ms = 0
+        self.hold_markers = False
+        """The coordinator is slow: a transaction's offsets take effect, its markers wait for `write_markers`."""
+        self._unmarked: list[Transaction] = []
         for name, partitions in (topics or {}).items():
             self.create(name, partitions)
 
@@ -186,6 +191,14 @@ class MemoryKafka:
         """Let the coordinator abort what is open; it bumps the epoch, so the producer is fenced."""
         for transactional_id in list(self._open):
             self._begin_epoch(transactional_id)
+
+    def write_markers(self) -> int:
+        """Let the markers that were held reach the logs; return how many transactions they end."""
+        self.hold_markers = False
+        unmarked, self._unmarked = self._unmarked, []
+        for transaction in unmarked:
+            self._mark(transaction)
+        return len(unmarked)
 
     def plan(self, point: Point, error: BaseException) -> None:
         """Raise `error` at the next publish that reaches `point`."""
@@ -272,11 +285,19 @@ class MemoryKafka:
         """Commit or abort: a marker in each partition, and the offsets take effect or do not."""
         transaction = self._open.pop(transactional_id)
         transaction.state = state
-        for topic, partition in sorted(transaction.partitions):
-            self.log(topic, partition).append(InputRecord(0, self._now_ms, None, None), transaction, marker=True)
+        if self.hold_markers:
+            transaction.marked = False
+            self._unmarked.append(transaction)
+        else:
+            self._mark(transaction)
         if state == "committed" and not self.forgets_commits:
             for (group, topic, partition), at in transaction.offsets.items():
                 self.group(group).offsets[topic, partition] = at
+
+    def _mark(self, transaction: Transaction) -> None:
+        transaction.marked = True
+        for topic, partition in sorted(transaction.partitions):
+            self.log(topic, partition).append(InputRecord(0, self._now_ms, None, None), transaction, marker=True)
 
     def _begin_epoch(self, transactional_id: str) -> None:
         self._epochs[transactional_id] = self._epochs.get(transactional_id, -1) + 1
@@ -400,6 +421,10 @@ class MemorySink:
         self._before_commit = before_commit
         self._epoch: int | None = None
 
+    @property
+    def opened(self) -> bool:
+        return self._epoch is not None
+
     def open(self) -> None:
         self._epoch = self._kafka.open_producer(self._id)
 
@@ -453,6 +478,9 @@ class MemoryReader:
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         log = self._kafka.log(topic, partition)
         return log.earliest, log.stable_end()
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        return len(self._kafka.log(topic, partition).entries)
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         entries = self._kafka.log(topic, partition).entries

@@ -124,6 +124,8 @@ def test_embedded_broker_carries_events_in_and_transactions_out() -> None:
             assert values(collect(source, 1)[1]) == [b"event %d" % turn]
             records = [out(output, b"move %d" % turn), out(output, None)]
             sink.publish(records, {1: Committed(turn + 1, f"1:{turn}")}, source.membership())
-        assert everything(transport.reader(), output) == [b"move 0", None, b"move 1", None, b"move 2", None]
+        reader = transport.reader()
+        assert everything(reader, output) == [b"move 0", None, b"move 1", None, b"move 2", None]
+        assert reader.high_watermark(output, 0) == reader.bounds(output, 0)[1], "a recovery would wait for ever"
         assert source.committed(frozenset({1}), 10.0) == {1: None}, "it no longer forgets: PROTOCOL B3 has a case less"
         transport.close()

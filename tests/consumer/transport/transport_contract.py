@@ -354,6 +354,29 @@ class ReaderContract:
             next(reading)
         assert caught.value.retriable
 
+    def test_high_watermark_is_the_end_where_nothing_is_in_doubt(self, transport: Transport) -> None:
+        topic = transport.topic()
+        transport.write(topic, 0, [(b"k", b"v")] * 3)
+        reader = transport.reader()
+        assert [reader.high_watermark(topic, partition) for partition in (0, 1)] == [3, 0]
+        assert reader.bounds(topic, 0) == (0, 3)
+
+    def test_high_watermark_is_beyond_the_end_while_a_transaction_is_in_doubt(self, transport: Transport) -> None:
+        topic, output = transport.topic(), transport.topic()
+        source = joined(transport, topic)
+        transport.write(output, 0, [(b"k", b"before")])
+        with interrupted() as hook:
+            dying = opened(transport, topic, hook=hook)
+            dying.publish([out(output, b"v"), out(output, b"w")], {0: Committed(1, "1:1")}, source.membership())
+        reader = transport.reader()
+        assert (reader.bounds(output, 0)[1], reader.high_watermark(output, 0)) == (1, 3)
+        opened(transport, topic)  # aborts what was left open
+        deadline = time.monotonic() + PATIENCE_S
+        while reader.bounds(output, 0)[1] < reader.high_watermark(output, 0) and time.monotonic() < deadline:
+            pass
+        assert reader.bounds(output, 0)[1] == reader.high_watermark(output, 0) > 3, "the marker takes an offset too"
+        assert everything(reader, output) == [b"before"]
+
 
 class TimeContract:
     def test_offset_at_is_the_first_one_not_older(self, transport: Transport) -> None:
@@ -398,6 +421,7 @@ class SinkContract:
         topic = transport.topic()
         source = joined(transport, topic)
         sink = transport.sink("tx" + topic, GROUP + topic, topic, before_commit=lambda: None)
+        assert not sink.opened
         with pytest.raises(TransportError, match="opened"):
             sink.publish([], {0: Committed(1, "1:1")}, source.membership())
 
@@ -435,6 +459,20 @@ class SinkContract:
         sink.open()
         sink.publish([out(output, b"v")], {0: Committed(2, "1:2")}, source.membership())
         assert everything(transport.reader(), output) == [b"v"]
+
+    def test_sink_says_whether_it_may_publish(self, transport: Transport) -> None:
+        topic, output = transport.topic(), transport.topic()
+        source = joined(transport, topic)
+        sink = transport.sink("tx" + topic, GROUP + topic, topic, before_commit=lambda: None)
+        seen = [sink.opened]
+        sink.open()
+        seen.append(sink.opened)
+        sink.publish([out(output, b"v")], {0: Committed(1, "1:1")}, source.membership())
+        seen.append(sink.opened)
+        with pytest.raises(TransportError):
+            sink.publish([out("none-" + topic, b"v")], {0: Committed(2, "1:2")}, source.membership())
+        seen.append(sink.opened)
+        assert seen == [False, True, True, False]
 
     def test_second_producer_of_an_id_fences_the_first(self, transport: Transport) -> None:
         topic, output = transport.topic(), transport.topic()
