@@ -13,6 +13,7 @@ import msgspec
 
 from tests.harness.fault import FaultRecord
 
+CHAOS = Path(__file__).with_name("results") / "chaos.json"
 RESULTS = Path(__file__).with_name("results") / "faults.json"
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
@@ -66,6 +67,29 @@ HEAD = (
     "| # | fault | injected | fired | lost | doubled | seconds to recover | tests |\n|---|---|---|---|---|---|---|---|"
 )
 BEGIN, END = "<!-- fault table: begin -->", "<!-- fault table: end -->"
+
+
+class ChaosRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of tests/faults/chaos.py. crashes: workers killed with -9, by the point at which they were."""
+
+    seed: int
+    minutes: float
+    workers: int
+    named: bool
+    crashes: dict[str, int]
+    faults: dict[str, int]
+    events: int
+    customers: int
+    records: int
+    replayed: int
+    lost: int
+    doubled: int
+    wrong: int
+
+
+def read_chaos() -> list[ChaosRecord]:
+    """Return what the chaos runs left."""
+    return msgspec.json.decode(CHAOS.read_bytes(), type=list[ChaosRecord]) if CHAOS.exists() else []
 
 
 def read_results() -> list[FaultRecord]:

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from consumer.commands.verify_source import Where, reading_of, verified
 from consumer.history.csv_columns import CsvOptions
 from consumer.history.csv_source import read_history
-from consumer.partition import PartitionState, decode_state
+from consumer.partition import PartitionState, decode_state, iso
 from consumer.ports import InputRecord
 from consumer.service import begin_bootstrap, bootstrap, connect_redis
 from consumer.settings import Settings
@@ -33,6 +33,7 @@ from consumer.transport.kafka_python_transport import KafkaReader
 from consumer.transport.kafka_writer import EventWriter
 from features.redis_generation import read_binding
 from features.redis_store import RedisStore
+from features.transaction import EPOCH_ORDINAL
 from tests.harness.commands import Shell
 from tests.harness.verdict import Outcome, judge
 
@@ -98,7 +99,12 @@ class Live:
         self.writer.flush()
 
     def tick(self, day: date) -> None:
-        value = json.dumps({"type": "tick", "at": f"{day.isoformat()}T00:00:00"}).encode()
+        """Turn the day of every partition."""
+        self.tick_at(day.toordinal() - EPOCH_ORDINAL)
+
+    def tick_at(self, day: int) -> None:
+        """Turn the day of every partition; day: since 1970-01-01."""
+        value = json.dumps({"type": "tick", "at": f"{iso(day)}T00:00:00"}).encode()
         for partition in range(self.partitions):
             self.writer.send(None, value, partition=partition)
         self.writer.flush()

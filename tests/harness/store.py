@@ -8,6 +8,7 @@ A server of ours keeps its data in a temporary folder as production must (append
 noeviction); it can be stopped, killed and started again on the same port with the same data.
 """
 
+import os
 import shutil
 import signal
 import tempfile
@@ -167,6 +168,18 @@ class OwnStore(Store):
     def close(self) -> None:
         self._child.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def aof_size(self) -> int:
+        """Return how many bytes of commands the append-only file holds now."""
+        return self._aof().stat().st_size
+
+    def truncate_aof(self, size: int) -> None:
+        """Forget what was appended after `aof_size` gave `size`: a store that lost its last writes. It must be down."""
+        assert not self._child.running
+        os.truncate(self._aof(), size)
+
+    def _aof(self) -> Path:
+        return max(self.directory.glob("appendonlydir/*.incr.aof"), key=lambda file: file.stat().st_mtime)
 
 
 def answers(url: str) -> bool:
