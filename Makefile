@@ -9,6 +9,8 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 endif
 DATASET ?=
 PYTEST_ARGS ?=
+MINUTES ?= 5
+SEED ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +24,7 @@ CHECKS := "$(BIN)/ruff format --check --output-format concise ." "$(BIN)/ruff ch
 	"sh .ci/audit $(BIN)/pip-audit requirements.lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check format lock clean
+.PHONY: help demo test faults chaos check format lock clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +39,10 @@ test: $(STAMP) ## every test, on a real Kafka broker and a real Redis-compatible
 
 faults: $(STAMP) ## every fault of docs/reliability.md at length, under an hour; writes its table anew
 	SEGMENTER_FAULT_RESULTS=write $(BIN)/python -m pytest tests/faults -m "long or not long" $(PYTEST_ARGS)
+	$(BIN)/python -m tests.faults.table
+
+chaos: $(STAMP) ## random crashes and outages for MINUTES, reproducible by SEED; the result joins docs/reliability.md
+	$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) --seed $(SEED)
 	$(BIN)/python -m tests.faults.table
 
 check: $(STAMP) ## formatting, lint, types, import directions, docs, known vulnerabilities

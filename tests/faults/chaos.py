@@ -46,7 +46,7 @@ GATE = 60
 """Records applied between two faults of the servers."""
 BEHIND = 120
 """Input is published while no more than so many records wait."""
-PATIENCE_S = 25.0
+PATIENCE_S = 15.0
 """A worker that has not reached its point for so long is killed wherever it is."""
 CRASHES_BETWEEN = 9
 """Deaths of workers between two faults of the servers, about."""
