@@ -39,8 +39,9 @@ class Past:
 class Customer:
     """Recomputes one customer: `run`, then read what it found."""
 
-    def __init__(self, facts: Facts, past: Past, places: Places, position: int, complain: Complain) -> None:
-        self._facts, self._places, self._position, self._complain = facts, places, position, complain
+    def __init__(self, facts: Facts, past: Past, position: int, complain: Complain) -> None:
+        self._facts, self._position, self._complain = facts, position, complain
+        self._places = Places()
         self.life = past.life
         self.counters: Counter[str] = Counter()
         self.erased_at = past.erased_at
@@ -62,8 +63,13 @@ class Customer:
         items: Sequence[Line | Erase],
         rewinds: Sequence[Rewind],
         completeness: Completeness,
+        places: Places,
     ) -> None:
-        """Recompute everything; items: his lines and erasures, by offset; turns: every turn of the partition."""
+        """Recompute all of one partition; items: his lines and erasures, by offset; turns: every turn of it.
+
+        Called again for the partition that he moved to when some were added: his life goes on there.
+        """
+        self._places, self._at = places, 0
         # What compaction took, a whole life perhaps, cannot be missed: only what follows the first record left.
         self._blind = completeness != "whole"
         self._items = items
