@@ -199,6 +199,12 @@ def local_seconds(text: str, zone: ZoneInfo) -> int:
     return since.days * DAY + since.seconds
 
 
+def event_id_of(value: bytes | None) -> str:
+    """Return the event id of a record that was read as a line, "" where it has none."""
+    found = _parse(value).get("event_id")
+    return "" if found is None else str(found)
+
+
 def _parse(value: bytes | None) -> dict[str, Any]:
     if not value:
         raise Refused("empty")

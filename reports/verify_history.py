@@ -80,6 +80,7 @@ class _Kept:
     price: int
     time: int
     event: str
+    row: str
     occurrence: int = 0
 
     @property
@@ -107,6 +108,7 @@ def read_history(paths: Sequence[Path], reading: Reading, cutoff: int | None, id
         amount=[_signed(row.price * row.quantity, back) for row, back in zip(kept, returned, strict=True)],
         units=[_signed(row.quantity, back) for row, back in zip(kept, returned, strict=True)],
         event_id=[_event_id(row, has_ids) if row.time // DAY >= ids_from else "" for row in kept],
+        row=[row.row for row in kept],
     )
 
 
@@ -137,7 +139,7 @@ def _once(rows: list[_Kept], has_ids: bool) -> list[_Kept]:
 
 
 def _rows(path: Path, reading: Reading) -> Iterator[Row]:
-    """Yield the mapped cells of each row that has as many cells as the header."""
+    """Yield the mapped cells of each row that has as many cells as the header, and under "row" which one it is."""
     if path.suffix == ".parquet":
         yield from _parquet(path, reading)
         return
@@ -148,9 +150,9 @@ def _rows(path: Path, reading: Reading) -> Iterator[Row]:
     table = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     header = next(table)
     columns = _columns(header, reading.columns)
-    for cells in table:
+    for number, cells in enumerate(table, start=2):  # as a spreadsheet counts
         if len(cells) == len(header) and any(cells[at] for at in columns.values()):
-            yield {ours: cells[at] for ours, at in columns.items()}
+            yield {ours: cells[at] for ours, at in columns.items()} | {"row": f"{path.name} row {number}"}
 
 
 def _columns(header: Sequence[str], mapping: Mapping[str, str]) -> dict[str, int]:
@@ -170,8 +172,8 @@ def _parquet(path: Path, reading: Reading) -> Iterator[Row]:
     frame = pd.read_parquet(path, dtype_backend="pyarrow")
     columns = _columns([str(name) for name in frame.columns], reading.columns)
     texts = {ours: frame.iloc[:, at].astype("string").fillna("").tolist() for ours, at in columns.items()}
-    for cells in zip(*texts.values(), strict=True):
-        yield dict(zip(texts, cells, strict=True))
+    for number, cells in enumerate(zip(*texts.values(), strict=True), start=2):
+        yield dict(zip(texts, cells, strict=True)) | {"row": f"{path.name} row {number}"}
 
 
 class _File:
@@ -220,7 +222,7 @@ class _File:
             return None
         if quantity == 0 or not 0 < price <= 10_000_000 * MONEY or abs(price * quantity) > 10**13:
             return None
-        return _Kept(customer, invoice, row.get("stock_code", "").strip(), quantity, price, time, event)
+        return _Kept(customer, invoice, row.get("stock_code", "").strip(), quantity, price, time, event, row["row"])
 
     def _money(self, row: Row) -> tuple[int | None, int | None]:
         """Return (price in 1/10,000, quantity); an amount is the price of one unit, or of one given back."""

@@ -19,7 +19,7 @@ class Facts:
     without a history; has_ids: its rows had ids of their own. today: the wall clock's day now, for `future`.
     partition_of: customer -> partition, None for Kafka's murmur2. erasure_key: None leaves marks unchecked.
     from_topic: the history was (also) the input before each partition's start. former: numbers of partitions that
-    the topic had before; first_version: the model of the state whose customers a repartition moved here.
+    the topic had before.
     """
 
     partitions: int
@@ -41,7 +41,6 @@ class Facts:
     erasure_key: bytes | None = None
     from_topic: bool = False
     former: tuple[int, ...] = ()
-    first_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,8 @@ class History:
     """The files' kept rows as columns of one length.
 
     customer: canonical id; invoice: trimmed text; time: local seconds; amount: signed, in 1/10,000;
-    units: signed; event_id: text, "" where there is none (older rows than the dedupe horizon need none).
+    units: signed; event_id: text, "" where there is none (older rows than the dedupe horizon need none);
+    row: where it stands, to name it in a difference, () where that is not known.
     """
 
     customer: Sequence[str] = ()
@@ -58,6 +58,7 @@ class History:
     amount: Sequence[int] = ()
     units: Sequence[int] = ()
     event_id: Sequence[str] = ()
+    row: Sequence[str] = ()
 
 
 class InputRecord(NamedTuple):
@@ -145,15 +146,6 @@ class Partition:
     before: Sequence[InputRecord] = ()
     before_from: int | None = None
     before_dead: frozenset[int] = frozenset()
-    moved: Sequence[OutputRecord] = ()
-    """Copies of the last records of customers who moved here from another partition."""
-
-
-class Chapter(NamedTuple):
-    """A generation before partitions were added, as it stood when its customers moved: `states` are empty."""
-
-    facts: Facts
-    partitions: Sequence[Partition]
 
 
 Bucket = Literal["state", "output", "revision"]

@@ -18,7 +18,10 @@ from reports.verify_input import Facts, History, Partition
 
 
 class Row(NamedTuple):
-    """One line of the history. event: 0 without an id; kept: whether the id was remembered when the stream began."""
+    """One line of the history. event: 0 without an id; kept: whether the id was remembered when the stream began.
+
+    place: in the columns of the files' history; None where it was read from the topic, at `offset`.
+    """
 
     order: int
     time: int
@@ -26,6 +29,8 @@ class Row(NamedTuple):
     units: int
     event: int
     kept: bool
+    place: int | None = None
+    offset: int | None = None
 
 
 class _Read(NamedTuple):
@@ -55,16 +60,15 @@ def topic_rows(
         reads = [read for read in reads if _is_comparable(facts, facts.cutoff, read.line)]
     newest_published = max((read.published for read in reads), default=0)
     found, seen = TopicRows(), set[tuple[str, int]]()
-    for customer, invoice, time, amount, units, event_id in zip(
-        history.customer, history.invoice, history.time, history.amount, history.units, history.event_id, strict=True
-    ):
+    columns = (history.customer, history.invoice, history.time, history.amount, history.units, history.event_id)
+    for place, (customer, invoice, time, amount, units, event_id) in enumerate(zip(*columns, strict=True)):
         if time > erased_at(customer):
             event = hash64(event_id) if event_id else 0
-            _count(found, seen, facts, customer, Row(hash64(invoice), time, amount, units, event, kept=False))
+            _count(found, seen, facts, customer, Row(hash64(invoice), time, amount, units, event, False, place))
     for read in reads:
         line = read.line
         young = read.published >= newest_published - facts.dedupe_days * DAY * 1000
-        row = Row(line.order, line.time, line.amount, line.units, line.event, young)
+        row = Row(line.order, line.time, line.amount, line.units, line.event, young, offset=line.offset)
         _count(found, seen, facts, line.customer, row)
     return found
 

@@ -33,7 +33,7 @@ REBOUND = "rebound"
 def run_verify(place: Place, files: HistoryFiles, output: Output) -> None:
     """Compare everything and print the verdict; exit with 1 on differences."""
     found = judged(place, files, output.note)
-    rows = [(d.bucket, d.partition, d.kind, str(d.expected)[:40], str(d.found)[:40]) for d in found.differences]
+    rows = [(d.bucket, d.partition, d.kind, str(d.expected)[:64], str(d.found)[:64]) for d in found.differences]
     columns = ["where", "partition>", "what", "expected", "found"]
     verdict = "nothing differs" if found.ok else "[red]differs[/red]"
     text = (

@@ -113,10 +113,6 @@ class KafkaAdmin:
         configs = self._configs([spec.name for spec, known in zip(specs, found, strict=True) if known])
         return tuple(_report(spec, known, configs.get(spec.name, {})) for spec, known in zip(specs, found, strict=True))
 
-    def add_partitions(self, topic: str, partitions: int) -> None:
-        """Let a topic have so many partitions; it can never have fewer again."""
-        self._do("adding partitions", lambda: self._client.create_partitions({topic: partitions}))
-
     def group_members(self, group: str) -> int:
         """Return how many members the group has; 0 for a group that does not exist."""
         described = self._coordinated(f"describing group {group}", lambda: self._client.describe_groups([group]))

@@ -8,6 +8,7 @@ It is `segmenter run OPTION ...` with a crash point: at the Nth time POINT is re
     twice   SIGTERM, and at once another
 
 The settings come from the environment, as ever. `fired` is written to the file named by CRASH_FILE just before.
+With FIXED_MODEL its learner learns nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from consumer import cli, service
+from tests.harness.fixed_learner import FixedLearner
 
 ACTIONS = {
     "kill": [signal.SIGKILL],
@@ -51,6 +53,8 @@ def main() -> None:
     action = rest.pop(0) if rest and rest[0] in ACTIONS else "kill"
     at = SignalAt(point, int(times), ACTIONS[action])
     service.open_worker = partial(service.open_worker, crash_point=at)
+    if os.environ.get("FIXED_MODEL"):
+        vars(service)["learner_named"] = lambda _name: FixedLearner()
     sys.exit(cli.run(["run", *rest]))
 
 

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from consumer.commands.verify_source import Where, reading_of, verified
 from consumer.history.csv_columns import CsvOptions
 from consumer.history.csv_source import read_history
-from consumer.partition import PartitionState, decode_state, iso
+from consumer.partition import START, PartitionState, decode_state, iso
 from consumer.ports import InputRecord
 from consumer.service import begin_bootstrap, bootstrap, connect_redis
 from consumer.settings import Settings
@@ -109,11 +109,11 @@ class Live:
             self.writer.send(None, value, partition=partition)
         self.writer.flush()
 
-    def start(self, point: str = "never", times: int = 1) -> subprocess.Popen[bytes]:
-        """Start a worker process; it kills itself at the Nth time it reaches the point."""
+    def start(self, point: str = "never", times: int = 1, **more: str) -> subprocess.Popen[bytes]:
+        """Start a worker process; it kills itself at the Nth time it reaches the point. more: of its environment."""
         self.crash_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "tests.harness.crashing_worker", point, str(times)]
-        environ = {**os.environ, **self.environment(), "CRASH_FILE": str(self.crash_file)}
+        environ = {**os.environ, **self.environment(), "CRASH_FILE": str(self.crash_file), **more}
         log = (self.directory / f"worker-{len(self.processes)}.log").open("wb")
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdout=log, stderr=subprocess.STDOUT)
         log.close()
@@ -145,6 +145,15 @@ class Live:
         binding = read_binding(self.client, self.settings.namespace)
         assert binding is not None
         return RedisStore(self.client, self.settings.namespace, binding.generation)
+
+    def customers(self) -> dict[str, bytes]:
+        """Return everybody's stored state."""
+        store = self.store()
+        found: dict[str, bytes] = {}
+        for partition in range(self.partitions):
+            chunk = store.chunk(partition, START, 1 << 20)
+            found |= {name: blob for name, blob in zip(chunk.ids, chunk.blobs, strict=True) if blob is not None}
+        return dict(sorted(found.items()))
 
     def counted(self, name: str) -> int:
         """Return a counter, over all partitions."""

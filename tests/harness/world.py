@@ -25,7 +25,7 @@ from features.codec import decode_states, encode_states
 from features.identity import position
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, Segment, content_hash
-from models.learner import learner_named
+from models.learner import Learner, learner_named
 from tests.harness.memory_kafka import Crash, MemoryKafka
 from tests.harness.memory_store import MemoryStore
 
@@ -131,7 +131,7 @@ class World:
         history: History | None = None,
         max_poll_records: int = 5_000,
         forgets_commits: bool = False,
-        learner: str = "population",
+        learner: str | Learner = "population",
         instance: str | None = None,
     ) -> None:
         names = (TOPICS.input, TOPICS.output, TOPICS.dead_letters, TOPICS.erasures)
@@ -191,7 +191,7 @@ class World:
             reader=self.kafka.reader(),
             store=self.store,
             registry=self.registry,
-            learner=learner_named(self.learner),
+            learner=learner_named(self.learner) if isinstance(self.learner, str) else self.learner,
             observer=Silence(),
         )
         plan = Plan(

@@ -62,7 +62,9 @@ def by_the_service(paths: list[Path], options: CsvOptions, cutoff: int | None, i
     found = found if cutoff is None else found.split(cutoff)[0]
     ids = [text if day >= ids_from else "" for text, day in zip(found.event_ids(), found.day.tolist(), strict=True)]
     amount, units = found.amount.tolist(), found.units.tolist()
-    return History(found.customer_ids(), found.invoice_no.tolist(), found.time.tolist(), amount, units, ids)
+    places = zip(found.file.tolist(), found.row.tolist(), strict=True)
+    rows = [f"{Path(found.files[file]).name} row {row}" for file, row in places]
+    return History(found.customer_ids(), found.invoice_no.tolist(), found.time.tolist(), amount, units, ids, rows)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
