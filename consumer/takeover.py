@@ -224,7 +224,10 @@ class Takeover:
         bundle = self._model(state.sweep.version, state.sweep.model_hash)
         previous = None if state.sweep.previous_version is None else self._registry.load(state.sweep.previous_version)
         data = self._store.statistics(partition)
-        statistics = Statistics.zeros(1, 1) if data is None else decode_statistics(data)
+        try:
+            statistics = Statistics.zeros(1, 1) if data is None else decode_statistics(data)
+        except StatisticsError as error:
+            raise InvalidKey(self._store.key(partition, "statistics"), str(error)) from error
         return Lane(partition, epoch, last, state, statistics, bundle, previous)
 
     def _model(self, version: int, model_hash: str) -> Bundle | None:

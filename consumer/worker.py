@@ -41,6 +41,7 @@ from consumer.step import refuse_foreign, wanted
 from consumer.takeover import Takeover, lost_input
 from features.codec import InvalidState
 from features.store import (
+    Fence,
     Fenced,
     GenerationGone,
     InvalidKey,
@@ -261,9 +262,11 @@ class Worker:
             return
         self._fences_at = now + FENCES_EVERY_S
         idle = [lane for lane in self._lanes.values() if lane.prepared is None and now - lane.seen_at >= FENCES_EVERY_S]
-        fences = self._parts.store.fences([lane.partition for lane in idle]) if idle else {}
+        fences = self._readable_fences([lane.partition for lane in idle])
         for lane in idle:
-            fence = fences[lane.partition]
+            fence = fences.get(lane.partition)
+            if fence is None:
+                continue
             if (fence.epoch, fence.last) == (lane.epoch, lane.last):
                 lane.seen_at = now
                 continue
@@ -271,6 +274,20 @@ class Worker:
             error = OutOfStep(f"partition {lane.partition}: Redis is at {here}, not at {lane.epoch}, {lane.last}")
             self._observer.trouble(f"looking after partition {lane.partition}", error)
             self._abandon([lane])
+
+    def _readable_fences(self, partitions: Sequence[int]) -> dict[int, Fence]:
+        """Read fences; a damaged one is told and left out, and keeps nobody from looking at the others."""
+        store = self._parts.store
+        try:
+            return store.fences(partitions) if partitions else {}
+        except InvalidKey:
+            found: dict[int, Fence] = {}
+        for partition in partitions:
+            try:
+                found |= store.fences([partition])
+            except InvalidKey as error:
+                self._observer.trouble(f"looking after partition {partition}", error)
+        return found
 
     # 2 -- take over ----------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@
 --
 -- KEYS, all in the partition's slot; <p> = {namespace:partition}, <g> = generation
 --   1  <p>:generation        string  the generation that is live here (PROTOCOL H1)
---   2  <p>:<g>:fence         hash    epoch, last, parent, state (JSON: applied offset, day, sweep, counters)
+--   2  <p>:<g>:fence         hash    epoch, last, parent, state (JSON: applied offset, day, sweep, counters),
+--                                    crc (of last, parent, state), outbox_crc: CRC-32; absent in older states
 --   3  <p>:<g>:outbox        string  what the last commit publishes (PROTOCOL A5)
 --   4  <p>:<g>:statistics    string  clusters' statistics of the running or last sweep (PROTOCOL C4)
 --   5  <p>:<g>:index         zset    customer id -> sweep position
@@ -19,14 +20,17 @@
 -- ARGV: 1 generation, 2 epoch, 3 parent, 4 id, 5 state, 6 outbox, 7 statistics or '', 8 day entry or '',
 --   9 sample rows, 10 touched rows, 11 begins ('1' or '0'), 12 snapshot's sweep or '', 13 snapshot,
 --  14 snapshot to drop, 15 states written, 16 of them new, 17 deleted, 18 marks, 19 rows replaced,
---  20 what to store as parent: the parent, but after a divergence the commit that Kafka knows (PROTOCOL B4);
+--  20 what to store as parent: the parent, but after a divergence the commit that Kafka knows (PROTOCOL B4),
+--  21 checksum of 4, 20 and 5, 22 checksum of the outbox;
 --   then the states, position and id of each new one, the ids deleted, hash and mark of each mark, the rows.
 -- Returns 'OK', or the reason of the refusal: 'GENERATION', 'FENCED', 'STEP', or 'KEY <key>'.
 
-local FIXED_KEYS, FIXED_ARGS = 12, 20
+local FIXED_KEYS, FIXED_ARGS = 12, 22
 local TYPES = {'string', 'hash', 'string', 'string', 'zset', 'list', 'hash', 'hash', 'string', 'string', 'string', 'string'}
 
-if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'GENERATION' end
+local generation = redis.call('TYPE', KEYS[1]).ok
+if generation ~= 'none' and generation ~= 'string' then return 'KEY ' .. KEYS[1] end
+if generation == 'none' or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'GENERATION' end
 if redis.call('TYPE', KEYS[2]).ok ~= 'hash' then return 'KEY ' .. KEYS[2] end
 local stored = redis.call('HMGET', KEYS[2], 'epoch', 'last')
 if stored[1] ~= ARGV[2] then return 'FENCED' end
@@ -44,7 +48,7 @@ for i = FIXED_KEYS + 1, FIXED_KEYS + created do
   if redis.call('EXISTS', KEYS[i]) == 1 then return 'KEY ' .. KEYS[i] end
 end
 
-redis.call('HSET', KEYS[2], 'last', ARGV[4], 'parent', ARGV[20], 'state', ARGV[5])
+redis.call('HSET', KEYS[2], 'last', ARGV[4], 'parent', ARGV[20], 'state', ARGV[5], 'crc', ARGV[21], 'outbox_crc', ARGV[22])
 redis.call('SET', KEYS[3], ARGV[6])
 if ARGV[7] ~= '' then redis.call('SET', KEYS[4], ARGV[7]) end
 if ARGV[8] ~= '' then redis.call('RPUSH', KEYS[6], ARGV[8]) end

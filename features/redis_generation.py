@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import redis
 
-from features.redis_store import Keys, guarded
+from features.redis_store import Keys, checksum, guarded
 from features.store import StoreRefused
 
 CHUNK = 2_000
@@ -104,7 +104,8 @@ class GenerationLoader:
 
     def put_state(self, partition: int, state: bytes) -> None:
         """Write where a partition begins: commit 0:0, epoch 0."""
-        fence = {"epoch": 0, "last": "0:0", "parent": "0:0", "state": state}
+        crc = checksum(b"0:0", b"0:0", state)
+        fence = {"epoch": 0, "last": "0:0", "parent": "0:0", "state": state, "crc": crc}
         guarded(lambda: self._redis.hset(self._keys.of(partition, "fence"), mapping=fence))
 
     def finish(self, binding: Binding) -> None:

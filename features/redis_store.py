@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
+from zlib import crc32
 
 import redis
 from redis.backoff import NoBackoff
@@ -111,6 +112,22 @@ def guarded(call: Callable[[], T], key: bytes | None = None) -> T:
         raise StoreRefused(f"Redis refused a command: {text}") from None
 
 
+def checksum(*parts: bytes) -> bytes:
+    """Return the CRC-32 of what a fence or an outbox holds, as 8 hexadecimal digits."""
+    return b"%08x" % crc32(b"\n".join(parts))
+
+
+def _answer(answer: Any, key: bytes) -> Any:
+    """Return one answer of a pipeline; raise what it means where it is an error, which then is the key's."""
+
+    def read() -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return guarded(read, key)
+
+
 class Keys:
     """The names of a namespace's keys; the hash tag comes first, so no id can move a key's slot."""
 
@@ -143,14 +160,15 @@ class RedisStore:
             pipe = self._redis.pipeline(transaction=False)
             for partition in partitions:
                 pipe.get(self.keys.generation(partition))
-                pipe.hmget(self.keys.of(partition, "fence"), "epoch", "last", "parent", "state")
-            return list(pipe.execute())
+                pipe.hmget(self.keys.of(partition, "fence"), "epoch", "last", "parent", "state", "crc")
+            return list(pipe.execute(raise_on_error=False))
 
-        answers = guarded(read, self.keys.of(partitions[0], "fence") if len(partitions) == 1 else None)
+        answers = guarded(read)
         fences = {}
         for i, partition in enumerate(partitions):
-            generation, found = answers[2 * i], answers[2 * i + 1]
-            if generation != self._generation or None in found:
+            generation = _answer(answers[2 * i], self.keys.generation(partition))
+            found = _answer(answers[2 * i + 1], self.keys.of(partition, "fence"))
+            if generation != self._generation or None in found[:4]:
                 raise GenerationGone(
                     f"partition {partition}: Redis holds no state of generation {self.keys.generation_name}",
                     replaced=generation not in (None, self._generation),
@@ -158,9 +176,13 @@ class RedisStore:
             fences[partition] = self._checked(partition, *found)
         return fences
 
-    def _checked(self, partition: int, epoch: bytes, last: bytes, parent: bytes, state: bytes) -> Fence:
+    def _checked(
+        self, partition: int, epoch: bytes, last: bytes, parent: bytes, state: bytes, crc: bytes | None
+    ) -> Fence:
         if not (epoch.isdigit() and _COMMIT_ID.fullmatch(last) and _COMMIT_ID.fullmatch(parent)):
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its epoch or commits are none of ours")
+        if crc is not None and crc != checksum(last, parent, state):
+            raise InvalidKey(self.keys.of(partition, "fence").decode(), "its checksum does not match")
         return Fence(int(epoch), last.decode(), parent.decode(), state)
 
     def raise_epoch(self, partition: int, epoch: int) -> None:
@@ -199,7 +221,23 @@ class RedisStore:
         return self._get(partition, "statistics")
 
     def outbox(self, partition: int) -> bytes:
-        return self._get(partition, "outbox") or b""
+        key, fence = self.keys.of(partition, "outbox"), self.keys.of(partition, "fence")
+
+        def read() -> list[Any]:
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.get(key)
+            pipe.hget(fence, "outbox_crc")
+            return list(pipe.execute(raise_on_error=False))
+
+        data, crc = guarded(read)
+        found: bytes = _answer(data, key) or b""
+        crc = _answer(crc, fence)
+        if crc is not None and crc != checksum(found):
+            raise InvalidKey(key.decode(), "its checksum does not match")
+        return found
+
+    def key(self, partition: int, name: str) -> str:
+        return self.keys.of(partition, name).decode()
 
     def snapshot(self, partition: int, sweep: int) -> bytes | None:
         key = self.keys.of(partition, "snapshots")
@@ -210,7 +248,8 @@ class RedisStore:
         return self._get(partition, f"{name}:{sweep}") or b""
 
     def day_log(self, partition: int) -> list[bytes]:
-        return list(guarded(lambda: self._redis.lrange(self.keys.of(partition, "days"), 0, -1)))
+        key = self.keys.of(partition, "days")
+        return list(guarded(lambda: self._redis.lrange(key, 0, -1), key))
 
     def commit(self, partition: int, commit: Commit) -> None:
         keys, args = self._request(partition, commit)
@@ -236,6 +275,7 @@ class RedisStore:
         args += [c.statistics or b"", c.day_entry or b"", c.sample, c.touched, int(c.begins)]
         args += [snapshot.sweep if c.snapshot else b"", snapshot.statistics, snapshot.sweep - 2]
         args += [len(order), len(c.created), len(c.deleted), len(c.marks), len(c.replaced), c.follows or c.parent]
+        args += [checksum(c.id.encode(), (c.follows or c.parent).encode(), c.state), checksum(c.outbox)]
         args += [c.states[customer] for customer in order]
         for customer, position in c.created.items():
             args += [position, customer.encode()]

@@ -125,6 +125,9 @@ class Store(Protocol):
     def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
         """Return the states of customers by partition, None for those who have none; one round trip."""
 
+    def key(self, partition: int, name: str) -> str:
+        """Return how a message calls the place of `statistics`, `snapshots`, ... in the store."""
+
     def marks(self, partition: int, hashes: Sequence[str]) -> list[bytes | None]:
         """Return the erasure marks of keyed hashes."""
 

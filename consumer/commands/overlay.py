@@ -53,6 +53,10 @@ class OverlayStore:
         found = {p: dict(zip(ids, below.get(p, []), strict=True)) for p, ids in missing.items()}
         return {p: [(self._of(p).states | found[p])[c] for c in ids] for p, ids in wanted.items()}
 
+    def key(self, partition: int, name: str) -> str:
+        """Return how a message calls a place."""
+        return self._under.key(partition, name)
+
     def marks(self, partition: int, hashes: Sequence[str]) -> list[bytes | None]:
         """Return marks, those written here first."""
         below = self._under.marks(partition, hashes)

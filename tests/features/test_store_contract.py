@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -208,6 +208,82 @@ class TestRedisAlone:
             assert store.fences([0])[0].last == "0:0"
             client.delete(key)
         store.commit(0, FIRST)
+
+    @pytest.mark.parametrize(
+        ("name", "read"),
+        [
+            ("fence", lambda store: store.fences([0])),
+            ("outbox", lambda store: store.outbox(0)),
+            ("statistics", lambda store: store.statistics(0)),
+            ("index", lambda store: store.chunk(0, -1, 5)),
+            ("days", lambda store: store.day_log(0)),
+            ("snapshots", lambda store: store.snapshot(0, 1)),
+            ("erased", lambda store: store.marks(0, ["h"])),
+            ("sample:1", lambda store: store.rows(0, "sample", 1)),
+        ],
+    )
+    def test_a_key_of_a_wrong_type_is_named_by_who_reads_it(
+        self, redis_url: str, namespace: str, name: str, read: Callable[[RedisStore], object]
+    ) -> None:
+        client = connect(redis_url)
+        _loaded(client, namespace, "1")
+        store = RedisStore(client, namespace, "1")
+        key = store.keys.of(0, name)
+        client.delete(key)
+        client.xadd(key, {"not": "ours"})
+        with pytest.raises(InvalidKey) as caught:
+            read(store)
+        assert caught.value.key.encode() == key
+
+    def test_of_several_partitions_the_damaged_one_is_named(self, redis_url: str, namespace: str) -> None:
+        client = connect(redis_url)
+        loader = _loaded(client, namespace, "1")
+        loader.put_state(1, b"s0")
+        store = RedisStore(client, namespace, "1")
+        key = store.keys.generation(1)
+        client.rpush(key, "not ours")
+        for call in (lambda: store.fences([0, 1]), lambda: store.raise_epoch(1, 1), lambda: store.commit(1, FIRST)):
+            with pytest.raises(InvalidKey) as caught:
+                call()
+            assert caught.value.key.encode() == key
+
+    @pytest.mark.parametrize("field", ["last", "parent", "state", "crc"])
+    def test_a_fence_of_which_a_bit_flipped_is_refused(self, redis_url: str, namespace: str, field: str) -> None:
+        client = connect(redis_url)
+        _loaded(client, namespace, "1")
+        store = RedisStore(client, namespace, "1")
+        store.raise_epoch(0, 1)
+        store.commit(0, FIRST)
+        key = store.keys.of(0, "fence")
+        data: Any = client.hget(key, field)
+        client.hset(key, field, bytes([data[0] ^ 1]) + data[1:])
+        with pytest.raises(InvalidKey) as caught:
+            store.fences([0])
+        assert caught.value.key.encode() == key
+
+    @pytest.mark.parametrize("damaged", [b"o2", b"o1 ", None])
+    def test_an_outbox_that_is_not_the_one_committed_is_refused(
+        self, redis_url: str, namespace: str, damaged: bytes | None
+    ) -> None:
+        client = connect(redis_url)
+        _loaded(client, namespace, "1")
+        store = RedisStore(client, namespace, "1")
+        store.raise_epoch(0, 1)
+        store.commit(0, FIRST)
+        assert store.outbox(0) == b"o1"
+        key = store.keys.of(0, "outbox")
+        client.delete(key) if damaged is None else client.set(key, damaged)
+        with pytest.raises(InvalidKey) as caught:
+            store.outbox(0)
+        assert caught.value.key == store.key(0, "outbox")
+
+    def test_a_state_from_before_the_checksums_is_read(self, redis_url: str, namespace: str) -> None:
+        client = connect(redis_url)
+        _loaded(client, namespace, "1")
+        store = RedisStore(client, namespace, "1")
+        client.hdel(store.keys.of(0, "fence"), "crc")
+        client.set(store.keys.of(0, "outbox"), b"old")
+        assert (store.fences([0])[0].state, store.outbox(0)) == (b"s0", b"old")
 
     def test_another_generation_is_refused(self, redis_url: str, namespace: str) -> None:
         client = connect(redis_url)

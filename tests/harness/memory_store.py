@@ -62,6 +62,9 @@ class MemoryStore:
     def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
         return {p: [self._part(p).states.get(customer) for customer in ids] for p, ids in wanted.items()}
 
+    def key(self, partition: int, name: str) -> str:
+        return f"{partition}:{name}"
+
     def marks(self, partition: int, hashes: Sequence[str]) -> list[bytes | None]:
         return [self._part(partition).marks.get(hashed) for hashed in hashes]
 
