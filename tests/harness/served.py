@@ -34,7 +34,12 @@ class Readiness(NamedTuple):
     def reasons(self) -> str:
         """All that is wrong, as one text."""
         parts = [f"{name}: {problem}" for name, problem in self.said.get("parts", {}).items() if problem]
-        return "; ".join([*parts, *self.said.get("paused", {}).values(), self.said.get("trouble") or ""])
+        return "; ".join([*parts, *self.paused.values(), self.said.get("trouble") or ""])
+
+    @property
+    def paused(self) -> dict[str, str]:
+        """Why partitions stand still, by their number."""
+        return dict(self.said.get("paused", {}))
 
 
 class Served:
@@ -121,6 +126,10 @@ class Served:
         """Return the log's events, or those of one name."""
         lines = [json.loads(line) for line in self.output().splitlines() if line[:1] + line[-1:] == "{}"]
         return [line for line in lines if event is None or line.get("event") == event]
+
+    def found(self, verdict: str) -> int:
+        """Return how often a partition was found so when it was taken over."""
+        return sum(event["verdict"] == verdict for event in self.log("partition taken over"))
 
     def output(self) -> str:
         """Return all that it wrote, for the message of a failure."""

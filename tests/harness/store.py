@@ -140,16 +140,25 @@ class GivenStore(Store):
 class OwnStore(Store):
     """A server process on this machine."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *more: str) -> None:
+        """`more`: options of the server beside ours."""
         port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
         self.directory = Path(tempfile.mkdtemp(prefix="segmenter-store-"))
         options = ["--bind", "127.0.0.1", "--port", str(port), "--daemonize", "no", "--save", ""]
         options += ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
-        self._child = Child([program, *options], directory=self.directory, log=self.directory / "server.log")
+        self._child = Child([program, *options, *more], directory=self.directory, log=self.directory / "server.log")
 
     def start(self) -> None:
+        self.launch()
+        self.await_answers()
+
+    def launch(self) -> None:
+        """Start it, and do not wait until it has loaded its data."""
         self._child.start()
+
+    def await_answers(self) -> None:
+        """Wait until it has."""
         self._child.wait_until(lambda: answers(self.url), seconds=30)
 
     def stop(self) -> None:

@@ -303,6 +303,12 @@ class World:
         return total
 
 
+def between(lines: Iterable[dict[str, Any]], begin: int, end: int) -> list[dict[str, Any]]:
+    """Return the lines of the days from `begin` to before `end`, counted from the first."""
+    first, last = (f"{FIRST_DAY + timedelta(days=n)}" for n in (begin, end))
+    return [each for each in lines if first <= each["invoice_date"] < last]
+
+
 def shopping(seed: int, customers: int = 30, days: int = 25, per_day: int = 12) -> Iterable[dict[str, Any]]:
     """Yield a seeded stream of orders and returns in time order."""
     rng = random.Random(seed)
