@@ -127,7 +127,14 @@ def _topics(kafka: KafkaAdmin, how: KafkaSettings, settings: Settings, known: _K
     for report in described(kafka, settings):
         if report.name == settings.transactions_topic and report.topic_id is not None:
             known.facts = TopicFacts(report.topic_id, report.partitions)
-        if not report.differences:
+        if not report.differences and not report.configs and not how.embedded:
+            yield Finding(
+                "topics",
+                "unknown",
+                f"{report.name}: {report.partitions} partitions; its settings may not be read",
+                f"DescribeConfigs on topic {report.name} (docs/operations.md, Access)",
+            )
+        elif not report.differences:
             yield Finding("topics", "ok", f"{report.name}: {report.partitions} partitions, {_cleanup(report)}")
         else:
             yield Finding("topics", "wrong", f"{report.name}: {'; '.join(report.differences)}", _mend(report, how))
@@ -169,6 +176,13 @@ def _group(kafka: KafkaAdmin, settings: Settings) -> Iterator[Finding]:
     members = kafka.group_members(settings.group_id)
     yield Finding("group", "ok", f"{settings.group_id}: {members} workers")
     minutes = kafka.broker_settings(["offsets.retention.minutes"]).get("offsets.retention.minutes", "")
+    if not minutes:
+        yield Finding(
+            "group",
+            "unknown",
+            "for how long an empty group's offsets are kept may not be read",
+            "DescribeConfigs on the cluster (docs/operations.md, Access)",
+        )
     if minutes.isdigit() and int(minutes) < 7 * 24 * 60:
         yield Finding(
             "group",

@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError, for_code
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    NotCoordinatorError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from consumer.ports import Committed, TopicFacts, TransportError
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
@@ -71,10 +77,10 @@ def topic_facts(settings: KafkaSettings, topic: str) -> TopicFacts:
     Raises `TransportError`, not retriable where the topic does not exist.
     """
     with admin(settings) as kafka:
-        report = kafka.describe([TopicSpec(topic, 0)])[0]
-    if report.topic_id is None:
+        found = kafka.facts(topic)
+    if found is None:
         raise TransportError(f"topic {topic} does not exist", retriable=False)
-    return TopicFacts(report.topic_id, report.partitions)
+    return found
 
 
 @contextmanager
@@ -112,6 +118,11 @@ class KafkaAdmin:
         found = self._known(specs)
         configs = self._configs([spec.name for spec, known in zip(specs, found, strict=True) if known])
         return tuple(_report(spec, known, configs.get(spec.name, {})) for spec, known in zip(specs, found, strict=True))
+
+    def facts(self, topic: str) -> TopicFacts | None:
+        """Return a topic's id and partitions, None where it does not exist; no right to see its settings is needed."""
+        known = self._known([TopicSpec(topic, 0)])[0]
+        return None if known is None else TopicFacts(*known)
 
     def group_members(self, group: str) -> int:
         """Return how many members the group has; 0 for a group that does not exist."""
@@ -207,6 +218,8 @@ class KafkaAdmin:
 
 
 def _identity(described: Mapping[str, Any], embedded_cluster: str | None) -> tuple[str, int] | None:
+    if described["error_code"] == TopicAuthorizationFailedError.errno:
+        raise transport_error("describing topics", TopicAuthorizationFailedError({described["name"]}))
     if described["error_code"]:
         return None
     topic_id = described.get("topic_id") or f"{embedded_cluster}/{described['name']}"

@@ -6,12 +6,15 @@ is opened or the group is joined again; so a fence is retriable, and a topic sti
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kafka import errors
 from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
 
 from consumer.ports import TransportError
 
@@ -44,24 +47,64 @@ _NEEDS_A_HUMAN = (errors.UnknownTopicOrPartitionError, errors.FencedInstanceIdEr
 _Client = TypeVar("_Client")
 
 
+class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library ships no types
+    """Remembers why a connection failed, and gives up on what no second try mends.
+
+    The library says it to its log alone: whoever waits for a client hears of a timeout, ten seconds later.
+    """
+
+    def __init__(self, *args: Any, **config: Any) -> None:
+        super().__init__(*args, **config)
+        self.why: BaseException | None = None
+        self.opening = True
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        if self.opening and _says_no(self.why):
+            raise self.why  # type: ignore[misc]  # _says_no of None is False
+        connection = super().get_connection(*args, **options)
+        connection.init_future.add_errback(self._note)
+        connection.close_future.add_errback(self._note)
+        return connection
+
+    def _note(self, error: BaseException) -> None:
+        if not _says_no(self.why):  # the brokers close the connection after a refusal: that it is closed tells less
+            self.why = error
+
+
+def _says_no(error: BaseException | None) -> bool:
+    refused = isinstance(error, errors.SaslAuthenticationFailedError | errors.UnsupportedSaslMechanismError)
+    return refused or "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
 def build(make: Callable[..., _Client], **config: Any) -> _Client:
     """Make a client of kafka-python; one that finds no broker leaves no thread and no socket behind.
 
     A constructor of the library starts its thread before it looks for a broker, and returns nothing to close
-    when it finds none. Raises `TransportError`.
+    when it finds none. Raises `TransportError`, which says why the last connection failed.
     """
-    inner: list[Any] = []
+    inner: list[tuple[Any, _Connections]] = []
+    where = ", ".join(config["bootstrap_servers"])
+    authority = config.get("ssl_cafile")
+    if authority and not os.access(authority, os.R_OK):
+        raise TransportError(
+            f"connecting to {where}: SEGMENTER_KAFKA_SSL_CAFILE {authority} cannot be read", retriable=False
+        )
 
     def network(**options: Any) -> Any:
-        inner.append(KafkaNetClient(**options))
-        return inner[-1]
+        net = NetworkSelector(**options)
+        inner.append((KafkaNetClient(net=net, manager=(made := _Connections(net, **options))), made))
+        return inner[-1][0]
 
     try:
-        return make(kafka_client=network, **config)
+        client = make(kafka_client=network, **config)
     except LIBRARY_ERRORS as error:
-        for client in inner:
-            client.close()
-        raise transport_error(f"connecting to {', '.join(config['bootstrap_servers'])}", error) from error
+        for each, _ in inner:
+            each.close()
+        why = next((made.why for _, made in inner if made.why is not None), None)
+        raise transport_error(f"connecting to {where}", why or error) from error
+    for _, made in inner:
+        made.opening = False
+    return client
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -82,7 +125,43 @@ def transport_error(doing: str, error: BaseException) -> TransportError:
     passing = fenced or isinstance(cause, _CURED_BY_A_NEW_PRODUCER) or getattr(cause, "retriable", False)
     retriable = (passing or isinstance(cause, OSError)) and not isinstance(cause, _NEEDS_A_HUMAN)
     unexplained = type(cause) is errors.KafkaError  # a new producer and recovery will tell
-    return TransportError(f"{doing}: {_describe(cause)}", retriable=retriable or unexplained, fenced=fenced)
+    again = (retriable or unexplained) and not _says_no(cause)
+    return TransportError(f"{doing}: {_describe(cause)}{_remedy(cause, doing)}", retriable=again, fenced=fenced)
+
+
+def _remedy(cause: BaseException, doing: str) -> str:
+    """Return what to do about an error that only a person can mend, "" for the others."""
+    if isinstance(cause, errors.AuthorizationError):
+        return f"; the user of SEGMENTER_KAFKA_SASL_USER needs {_right(cause, doing)} (docs/operations.md, Access)"
+    if isinstance(cause, errors.SaslAuthenticationFailedError):
+        return "; are SEGMENTER_KAFKA_SASL_USER and its password those that the brokers know?"
+    if isinstance(cause, errors.UnsupportedSaslMechanismError):
+        return "; SEGMENTER_KAFKA_SASL_MECHANISM must be one of the brokers' sasl.enabled.mechanisms"
+    unheard = doing.startswith("connecting") and "socket disconnected" in str(cause)
+    if unheard or any(sign in str(cause) for sign in ("Invalid frame length", "WRONG_VERSION_NUMBER")):
+        return "; does that listener speak SEGMENTER_KAFKA_SECURITY_PROTOCOL?"
+    if "CERTIFICATE_VERIFY_FAILED" in str(cause):
+        return (
+            "; SEGMENTER_KAFKA_SSL_CAFILE must hold the authority that signed the brokers' certificates, and these "
+            "must be made out to the host names in SEGMENTER_KAFKA_BOOTSTRAP and advertised.listeners"
+        )
+    return ""
+
+
+def _right(cause: errors.AuthorizationError, doing: str) -> str:
+    """Return the right that is missing, as Kafka's tools name it."""
+    if isinstance(cause, errors.TopicAuthorizationFailedError):
+        named = cause.args[0] if cause.args and isinstance(cause.args[0], set | frozenset | list) else ()
+        topics = "topic " + ", ".join(sorted(named)) if named else "the topic"
+        writing = doing.startswith("publishing") or " not " in doing
+        return f"{'Write' if writing else 'Create' if doing.startswith('creating') else 'Read'} on {topics}"
+    if isinstance(cause, errors.GroupAuthorizationFailedError):
+        return f"{'Describe' if doing.startswith(('describing', 'listing')) else 'Read'} on the group"
+    if isinstance(cause, errors.TransactionalIdAuthorizationFailedError):
+        return "Write on the transactional ids that begin with the namespace"
+    if doing.startswith("publishing") or " not " in doing:  # an idempotent producer that may write to no topic at all
+        return "Write on the topic"
+    return "a right on the cluster"
 
 
 def _describe(error: BaseException) -> str:

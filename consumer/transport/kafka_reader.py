@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
 from consumer.ports import InputRecord, TopicFacts, TransportError
 from consumer.transport.kafka_admin import topic_facts
@@ -47,7 +47,10 @@ class KafkaReader:
             first = self._consumer.beginning_offsets([asked], timeout_ms=timeout_ms)[asked]
             return first, self._consumer.end_offsets([asked], timeout_ms=timeout_ms)[asked]
         except LIBRARY_ERRORS as error:
-            raise transport_error(f"asking for the bounds of {topic}-{partition}", error) from error
+            # The library asks on for what it may not see, until time is up, and then speaks of the time alone.
+            unseen = topic in self._consumer._client.cluster.unauthorized_topics  # noqa: SLF001 -- told nowhere else
+            cause = TopicAuthorizationFailedError({topic}) if unseen else error
+            raise transport_error(f"asking for the bounds of {topic}-{partition}", cause) from error
 
     def high_watermark(self, topic: str, partition: int) -> int:
         """Return the end with all that transactions in doubt have written: beyond that of `bounds` while one is."""

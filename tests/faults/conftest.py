@@ -14,8 +14,10 @@ import pytest
 
 from tests.faults.table import compare, read_results, write_results
 from tests.harness.broker import Broker, find_broker, make_broker
+from tests.harness.certificates import make_certificates
 from tests.harness.fault import Fault, FaultRecord
 from tests.harness.live import Live
+from tests.harness.secured import SecuredBroker, make_secured
 from tests.harness.store import Store, find_store, make_store
 
 LIVES = Callable[..., Live]
@@ -62,6 +64,17 @@ def breakable_redis() -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """A broker with TLS, passwords and an authorizer."""
+    broker = make_secured(make_certificates(tmp_path_factory.mktemp("certificates")))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()
 
 
 @pytest.fixture

@@ -225,9 +225,12 @@ class JarsBroker(Broker):
             directory=self._directory,
             log=self._directory / "broker.log",
         )
-        settings = server_properties(self.bootstrap, f"127.0.0.1:{port}", f"127.0.0.1:{controller_port}")
+        settings = self._settings(self.bootstrap, f"127.0.0.1:{controller_port}")
         settings["log.dirs"] = str(self._directory / "data")
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+    def _settings(self, listener: str, controller: str) -> dict[str, str]:
+        return server_properties(listener, listener, controller)
 
     def start(self) -> None:
         if not (self._directory / "data").exists():

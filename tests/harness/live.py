@@ -53,8 +53,17 @@ class Live:
     """One namespace on the shared broker and store."""
 
     def __init__(
-        self, kafka_bootstrap: str, redis_url: str, namespace: str, directory: Path, *, partitions: int = 4, **more: Any
+        self,
+        kafka_bootstrap: str,
+        redis_url: str,
+        namespace: str,
+        directory: Path,
+        *,
+        partitions: int = 4,
+        with_topics: bool = True,
+        **more: Any,
     ) -> None:
+        """Make the topics and open what the tests read and write with; without topics `open` does that later."""
         options: dict[str, Any] = {"clock": "event", "max_poll_records": 200, "session_timeout_s": 2.0}
         self.settings = Settings(
             _env_file=None,
@@ -71,15 +80,31 @@ class Live:
         self.kafka = self.settings.kafka()
         self.history_file = directory / "history.csv"
         self.processes: list[subprocess.Popen[bytes]] = []
-        topics = self.settings.topics
-        with admin(self.kafka) as asked:
-            asked.create(our_topics(topics.input, topics.output, topics.dead_letters, topics.erasures, partitions))
+        self.given: dict[str, str] = {}
+        """Variables that processes get beside the settings, and instead of them: other addresses, a user."""
         self.client = connect_redis(self.settings)
-        self.writer = EventWriter(self.kafka, topics.input)
         self.reader = KafkaReader(self.kafka)
+        if with_topics:
+            topics = self.settings.topics
+            with admin(self.kafka) as asked:
+                asked.create(our_topics(topics.input, topics.output, topics.dead_letters, topics.erasures, partitions))
+            self.open()
+
+    def open(self) -> None:
+        """Begin to write to the input, which is there by now."""
+        self.writer = EventWriter(self.kafka, self.settings.transactions_topic)
 
     def bootstrap(self, lines: Sequence[Mapping[str, Any]], k: int = 3, *, replace: bool = False) -> None:
         """Write a history file and load it."""
+        self.write_history(lines)
+        start = begin_bootstrap(self.settings, self.kafka, self.client, replace=replace)
+        history = read_history([self.history_file], CsvOptions())
+        bootstrap(
+            self.settings, self.kafka, self.client, history, start, k=k, progress=lambda *_: None, now=time.time()
+        )
+
+    def write_history(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Write a history file."""
         with self.history_file.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(HEADER)
@@ -87,11 +112,6 @@ class Live:
                 moment = each["invoice_date"].replace("T", " ")
                 price, who = each["unit_price"], each["customer_id"]
                 table.writerow([each["invoice_no"], "S", "D", each["quantity"], moment, price, who, "UK"])
-        start = begin_bootstrap(self.settings, self.kafka, self.client, replace=replace)
-        history = read_history([self.history_file], CsvOptions())
-        bootstrap(
-            self.settings, self.kafka, self.client, history, start, k=k, progress=lambda *_: None, now=time.time()
-        )
 
     def publish(self, lines: Iterable[Mapping[str, Any]]) -> None:
         for each in lines:
@@ -132,7 +152,7 @@ class Live:
             found[f"SEGMENTER_{name.upper()}"] = (
                 value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             )
-        return found
+        return found | self.given
 
     def shell(self, **more: str) -> Shell:
         """Return where `segmenter` commands run with this world's settings."""
@@ -237,12 +257,17 @@ class Live:
         first, end = self.reader.bounds(topic, partition)
         return list(self.reader.read(topic, partition, first, end)) if first < end else []
 
-    def close(self) -> None:
-        """End what was started, by its id."""
+    def close_workers(self) -> None:
+        """Kill every worker that still runs."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
-        self.writer.__exit__(None, None, None)
+
+    def close(self) -> None:
+        """End what was started, by its id."""
+        self.close_workers()
+        if hasattr(self, "writer"):
+            self.writer.__exit__(None, None, None)
         self.reader.close()
         self.client.close()
