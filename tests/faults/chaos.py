@@ -115,7 +115,7 @@ class Chaos:
     def __init__(self, seed: int, broker: Broker, store: OwnStore, directory: Path, *, workers: int) -> None:
         self.rng = random.Random(seed)
         self.seed, self.broker, self.store = seed, broker, store
-        rules = {"horizon_days": 40, "dedupe_days": 5, "forget_after_days": 55}
+        rules: dict[str, Any] = {"horizon_days": 40, "dedupe_days": 5, "forget_after_days": 55}
         named = self.rng.random() < 0.5
         self.live = Live(
             broker.bootstrap,
