@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 ENOUGH = 100
 """Lines before a share says anything."""
+PARTITIONER = (
+    "events come without the key customer_id, or partitioned by another rule ({counts}): the key is customer_id in "
+    "UTF-8 and the partitioner murmur2, the Java client's default (librdkafka: partitioner=murmur2_random)"
+)
 
 
 class Mistake(NamedTuple):
@@ -16,6 +20,7 @@ class Mistake(NamedTuple):
     reasons: tuple[str, ...]
     share: float
     advice: str
+    enough: int = ENOUGH
 
 
 MISTAKES = (
@@ -30,12 +35,9 @@ MISTAKES = (
         0.5,
         "most events are refused as ahead of the clock ({counts}): is the time zone right, or a date in milliseconds?",
     ),
-    Mistake(
-        ("key_missing", "key_mismatch", "foreign_partition"),
-        0.02,
-        "events come without the key customer_id, or partitioned by another rule ({counts}): the key is customer_id in "
-        "UTF-8 and the partitioner murmur2, the Java client's default (librdkafka: partitioner=murmur2_random)",
-    ),
+    Mistake(("key_missing", "key_mismatch"), 0.02, PARTITIONER),
+    # One is enough: the right key elsewhere comes from a producer that splits customers in two (FAULTS 28).
+    Mistake(("foreign_partition",), 0.0, PARTITIONER, enough=1),
     Mistake(
         ("malformed", "schema", "schema_version", "empty"),
         0.5,
@@ -63,11 +65,10 @@ class Advisor:
         """Take the counters of a partition before and after a commit; yield advice that is due."""
         self._counts.update({name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name, 0)})
         lines = self._counts["lines"]
-        if lines < ENOUGH:
-            return
         for mistake in MISTAKES:
             counts = {r: self._counts[f"refused.{r}"] + self._counts[r] for r in mistake.reasons}
-            if mistake not in self._given and sum(counts.values()) > mistake.share * lines:
+            due = lines >= mistake.enough and sum(counts.values()) > mistake.share * lines
+            if due and mistake not in self._given:
                 self._given.add(mistake)
                 named = ", ".join(f"{reason} {n:,}" for reason, n in counts.items() if n)
                 yield mistake.advice.format(counts=f"{named} of {lines:,}")

@@ -167,6 +167,10 @@ class TestFirstDay:
         after = {"lines": 10_000, "applied": 9_000, "guests": 900, "refused.too_late": 60, "refused.price": 40}
         assert list(Advisor().hear(before, after)) == []
 
+    def test_one_customer_in_a_foreign_partition_is_enough(self) -> None:
+        (advice,) = Advisor().hear({}, {"lines": 5, "refused.foreign_partition": 1})
+        assert "murmur2" in advice
+
     def test_few_lines_say_nothing_yet(self) -> None:
         assert list(Advisor().hear({}, {"lines": ENOUGH - 1, "refused.too_late": ENOUGH - 1})) == []
 
