@@ -122,7 +122,7 @@ def test_two_hundred_cuts_of_the_real_file(source: Source, real_dataset: Path | 
         }
         rows.append(row)
     bad = [row for row in rows if not (row["equal"] and row["missing"] and row["excess"])]
-    assert not bad
+    assert not bad, bad
     assert sum(row["inside_order"] and row["inside_second"] for row in rows) > CUTS // 2
     assert {row["shuffle"] for row in rows} == {"sorted", "near", "far"}
     if real_dataset is not None:
