@@ -9,9 +9,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from kafka.errors import KafkaTimeoutError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+    UnknownError,
+    UnknownTopicOrPartitionError,
+)
+
+
+def flush(producer: Any, deadline: float) -> None:
+    """Do `flush`, but go on where a batch was split on its way because the topic took none so large.
+
+    The library then gives the old batch up as "not done". What became of its records their own futures tell.
+    """
+    with suppress(UnknownError):
+        producer.flush(timeout=deadline - time.monotonic())
 
 
 def send_offsets(producer: Any, offsets: Mapping[Any, Any], member: Any, deadline: float) -> None:

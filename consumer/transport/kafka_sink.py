@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaProducer, TopicPartition
-from kafka.errors import UnknownTopicOrPartitionError
+from kafka.errors import MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumer.ports import Committed, Membership, OutputRecord, TransportError
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
-from consumer.transport.kafka_producer import commit, discard, knows_topic, last_error, send_offsets
+from consumer.transport.kafka_producer import commit, discard, flush, knows_topic, last_error, send_offsets
 from consumer.transport.kafka_settings import KafkaSettings
 
 TRANSACTION_TIMEOUT_S = 15.0
@@ -158,9 +158,8 @@ class KafkaSink:
         deadline = time.monotonic() + PUBLISH_TIMEOUT_S
         producer.begin_transaction()  # 2
         pending = [_send(producer, each) for each in records]  # 3
-        producer.flush(timeout=deadline - time.monotonic())  # 4
-        for each in pending:  # 5
-            each.get(timeout=max(0.0, deadline - time.monotonic()))
+        flush(producer, deadline)  # 4
+        _check_sent(records, pending, deadline)  # 5
         send_offsets(producer, self._positions(offsets), self._fence(membership), deadline)  # 6
         self._before_commit()
         commit(producer, deadline)  # 7
@@ -179,6 +178,24 @@ def _check_topics(producer: Any, topics: set[str]) -> None:
     for each in topics:
         if not knows_topic(producer, each, UNKNOWN_TOPIC_S):
             raise UnknownTopicOrPartitionError(f"topic {each} does not exist")
+
+
+def _check_sent(records: Sequence[OutputRecord], pending: Sequence[Any], deadline: float) -> None:
+    """Return when every record was taken; of several errors the one is raised that a person can mend."""
+    first: BaseException | None = None
+    for record, sent in zip(records, pending, strict=True):
+        try:
+            sent.get(timeout=max(0.0, deadline - time.monotonic()))
+        except MessageSizeTooLargeError as error:
+            raise TransportError(
+                f"topic {record.topic} takes no record of {len(record.value or b'')} bytes and its headers: "
+                "raise its max.message.bytes",
+                retriable=False,
+            ) from error
+        except LIBRARY_ERRORS as error:
+            first = first or error
+    if first is not None:
+        raise first
 
 
 def _send(producer: Any, record: OutputRecord) -> Any:

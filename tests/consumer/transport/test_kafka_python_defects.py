@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CommitFailedError, IllegalGenerationError, KafkaTimeoutError, OutOfOrderSequenceNumberError
+from kafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    KafkaTimeoutError,
+    OutOfOrderSequenceNumberError,
+    UnknownError,
+)
 from kafka.producer.producer_batch import ProducerBatch
 from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.producer.transaction_manager import ProducerIdAndEpoch, TransactionManager, TransactionState
@@ -24,7 +30,7 @@ from consumer.ports import Committed, OutputRecord, TransportError
 from consumer.transport import kafka_producer, kafka_sink, kafka_source
 from consumer.transport.embedded import EmbeddedBroker
 from consumer.transport.kafka_admin import TopicSpec, admin
-from consumer.transport.kafka_python_transport import KafkaSettings, KafkaSink, KafkaSource
+from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource
 from consumer.transport.kafka_writer import EventWriter
 from tests.consumer.transport.transport_contract import collect, flow
 
@@ -344,6 +350,51 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 # --- smaller ones -------------------------------------------------------------------------------------------------
+
+
+def small_records(topic: str) -> list[OutputRecord]:
+    return [OutputRecord(topic, 0, b"k", bytes(200), ()) for _ in range(200)]
+
+
+def make_narrow_topic(settings: KafkaSettings, name: str) -> None:
+    """Make a topic that takes a record of `small_records`, but not all of them at once."""
+    with admin(settings) as client:
+        client.create([TopicSpec(name, 4, {"max.message.bytes": "3000"})])
+
+
+def test_library_gives_a_flush_up_that_splits_a_batch(kafka_bootstrap: str, namespace: str) -> None:
+    settings = KafkaSettings(kafka_bootstrap)
+    make_narrow_topic(settings, namespace)
+    producer = KafkaProducer(**settings.client(), transactional_id=namespace, batch_size=512 << 10)
+    producer.init_transactions()
+    producer.begin_transaction()
+    sent = [producer.send(namespace, each.value, partition=0) for each in small_records(namespace)]
+    with pytest.raises(UnknownError, match="not done"):
+        producer.flush(10)
+    assert all(future.get(10) for future in sent)  # it takes them all, in smaller batches
+    producer.abort_transaction()
+    producer.close()
+
+
+def test_ours_publishes_in_smaller_batches_what_a_topic_does_not_take_at_once(
+    kafka_bootstrap: str, namespace: str
+) -> None:
+    settings = KafkaSettings(kafka_bootstrap)
+    make_narrow_topic(settings, namespace)
+    source, sink = joined(settings, namespace), KafkaSink(settings, namespace, "group-" + namespace, namespace)
+    sink.open()
+    sink.publish(small_records(namespace), {0: Committed(0, "1:1")}, source.membership())
+    reader = KafkaReader(settings)
+    assert len(list(reader.read(namespace, 0, *reader.bounds(namespace, 0)))) == 200
+    too_large = OutputRecord(namespace, 0, b"k", bytes(4_000), ())
+    with pytest.raises(
+        TransportError, match=rf"{namespace} takes no record of 4000 bytes.*max.message.bytes"
+    ) as caught:
+        sink.publish([*small_records(namespace), too_large], {0: Committed(0, "1:2")}, source.membership())
+    assert not caught.value.retriable
+    reader.close()
+    source.close()
+    sink.close()
 
 
 def test_library_refuses_a_record_that_is_null_in_key_and_value(embedded: KafkaSettings) -> None:
