@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.harness.supply import images, inexact, locked, named, registries, unpinned
+
 REPOSITORY = Path(__file__).parents[1]
 LOCKS = ("requirements.lock", "deploy/requirements.lock")
 PACKAGES = ("features", "models", "reports", "consumer")
@@ -31,37 +33,21 @@ def project() -> dict[str, Any]:
 # --- what is installed ----------------------------------------------------------------------------------------------
 
 
-def locked(lock: str) -> dict[str, tuple[str, frozenset[str]]]:
-    """Of each requirement in a lock: its version and the hashes of its files."""
-    whole = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n?", "", text(lock)))
-    found = {}
-    for line in filter(None, map(str.strip, whole.splitlines())):
-        pinned = re.fullmatch(r"([a-z0-9-]+)==([\w.]+)((?:\s+--hash=sha256:[0-9a-f]{64})+)", line)
-        assert pinned, f"{lock}: not one release with its hashes: {line[:80]}"
-        found[pinned[1]] = pinned[2], frozenset(pinned[3].split())
-    return found
-
-
-def named(requirements: list[str]) -> set[str]:
-    """The normalised names of some requirements."""
-    names = (re.match(r"[A-Za-z0-9._-]+", requirement) for requirement in requirements)
-    return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
-
-
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_requirement_is_one_release_with_its_hashes_and_no_address(lock: str) -> None:
-    assert len(locked(lock)) > 20
+    assert len(locked(text(lock))) > 20
+    assert unpinned(text(lock)) == []
     assert not re.search(r"(?m)^\s*-(?!-hash)|://", text(lock))
 
 
 def test_the_lock_holds_all_that_the_project_asks_for() -> None:
     metadata = project()["project"]
     wanted = named(metadata["dependencies"]) | named(metadata["optional-dependencies"]["dev"])
-    assert wanted <= set(locked("requirements.lock"))
+    assert wanted <= set(locked(text("requirements.lock")))
 
 
 def test_the_image_gets_the_same_releases_without_the_tools_of_development() -> None:
-    image, everything = locked("deploy/requirements.lock"), locked("requirements.lock")
+    image, everything = (locked(text(lock)) for lock in reversed(LOCKS))
     assert named(project()["project"]["dependencies"]) <= set(image)
     assert image.items() <= everything.items()
     assert not set(image) & named(project()["project"]["optional-dependencies"]["dev"])
@@ -69,7 +55,7 @@ def test_the_image_gets_the_same_releases_without_the_tools_of_development() -> 
 
 def test_python_3_11_0_to_3_11_2_find_what_redis_py_wants_there_only() -> None:
     # Debian 12 has 3.11.2; a lock made on a later one would lack it, and a hashed installation would refuse to go on.
-    assert "async-timeout" in locked("requirements.lock")
+    assert "async-timeout" in locked(text("requirements.lock"))
 
 
 def test_a_wheel_carries_every_file_that_the_packages_need(tmp_path: Path) -> None:
@@ -87,11 +73,6 @@ def test_a_wheel_carries_every_file_that_the_packages_need(tmp_path: Path) -> No
 
 # --- no registry is named -------------------------------------------------------------------------------------------
 
-HOSTS = ("pypi" + ".org", "pythonhosted" + ".org", "repo.maven" + ".apache", "repo1.maven" + ".org", "docker" + ".io")
-ADDRESS = re.compile(
-    r"(?i)--(?:extra-)?index-url[ =]\S*://|--(?:find-links|trusted-host)[ =]\S|\[\[?tool\.\w+\.(?:index|source)"
-)
-
 
 def tracked() -> Iterator[Path]:
     """The text files of the project, those not yet committed included."""
@@ -107,8 +88,7 @@ def test_no_file_names_a_package_registry() -> None:
     # Whoever installs decides where from: a mirror inside a firm works because nothing here says otherwise.
     for file in tracked():
         content = file.read_text(encoding="utf-8", errors="replace")
-        assert not [host for host in HOSTS if host in content], file
-        assert not ADDRESS.search(content), file
+        assert registries(content) == [], file
 
 
 # --- make -----------------------------------------------------------------------------------------------------------
@@ -199,8 +179,6 @@ def test_the_audit_fails_on_a_finding_and_says_when_it_could_not_ask(
 
 # --- containers -----------------------------------------------------------------------------------------------------
 
-EXACT_TAG = re.compile(r"[a-z0-9./-]+:\d+\.\d+\.\d+(?:-[a-z0-9.-]+)?")
-
 
 def services() -> dict[str, Any]:
     composed: dict[str, Any] = yaml.safe_load(text("docker-compose.yml"))
@@ -209,10 +187,9 @@ def services() -> dict[str, Any]:
 
 
 def test_every_image_has_an_exact_version() -> None:
-    images = [service["image"] for service in services().values()]
-    images += re.findall(r"(?m)^FROM (\S+)", text("deploy/Dockerfile"))
-    assert len(images) >= 6
-    assert [image for image in images if not EXACT_TAG.fullmatch(image)] == []
+    found = images(text("docker-compose.yml"), text("deploy/Dockerfile"))
+    assert len(found) >= 6
+    assert inexact(found) == []
 
 
 def test_the_worker_waits_for_healthy_servers_and_has_its_settings() -> None:
