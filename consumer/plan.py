@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from consumer.leader import Registry
@@ -39,7 +39,7 @@ class Plan:
     currency: str
     partitions: int
     partition_of: Callable[[str], int]
-    erasure_key: bytes
+    erasure_key: bytes = field(repr=False)
     refine_every_days: int = 7
     namespace: str = ""
     topic_id: str | None = None

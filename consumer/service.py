@@ -6,6 +6,7 @@ currency or clock; what differs, and what to do, is said with an exit code of it
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -46,8 +47,10 @@ WAIT_FOR_STATE_S = 1.0
 
 def connect_redis(settings: Settings) -> Client:
     """Return a client, after checking that the store answers and never evicts."""
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    client = connect(settings.redis_url.get_secret_value(), settings.redis_username, password)
+    authority = settings.redis_ssl_cafile
+    if authority and not os.access(authority, os.R_OK):
+        raise Stop(ExitCode.USAGE, f"SEGMENTER_REDIS_SSL_CAFILE: {authority} cannot be read")
+    client = connect(settings.redis())
     memory: Mapping[str, object] = guarded(lambda: client.info("memory"))
     policy = memory.get("maxmemory_policy")
     if policy != "noeviction":

@@ -7,7 +7,8 @@ Each has a unit, a default and what happens when it is too low or too high; docs
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -15,7 +16,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from consumer.partition import Rules
 from consumer.publication import Topics
+from consumer.secrets import read_secrets
 from consumer.transport.kafka_settings import KafkaSettings
+from features.redis_store import RedisAddress
 from features.vector import NAMES, RFM
 from models.learner import NAMES as LEARNERS
 
@@ -34,12 +37,17 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: str | None = Field(None, description="SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN.")
     kafka_sasl_user: str | None = Field(None, description="User for SASL.")
     kafka_sasl_password: SecretStr | None = Field(None, description="Password for SASL.")
+    kafka_sasl_password_file: str | None = Field(None, description="File that holds it instead.")
     kafka_ssl_cafile: str | None = Field(None, description="File with the certificates that brokers are checked by.")
     redis_url: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"), description="Redis or Valkey; `rediss://` for TLS."
     )
     redis_username: str | None = Field(None, description="User of Redis' ACL.")
     redis_password: SecretStr | None = Field(None, description="Password of Redis.")
+    redis_password_file: str | None = Field(None, description="File that holds it instead.")
+    redis_ssl_cafile: str | None = Field(
+        None, description="File with the certificates that a `rediss://` server is checked by; the system's if unset."
+    )
     namespace: str = Field("segmenter", description="First part of every Redis key, and of the transactional id.")
     group: str | None = Field(None, description="Consumer group; the namespace by default.")
     instance: str | None = Field(
@@ -86,6 +94,7 @@ class Settings(BaseSettings):
     erasure_key: SecretStr | None = Field(
         None, description="Key of the hash under which erased ids are remembered; derived from the namespace if unset."
     )
+    erasure_key_file: str | None = Field(None, description="File that holds it instead.")
     max_poll_records: int = Field(
         5_000, ge=1, le=100_000, description="Events a poll; fewer cost throughput, more cost latency and memory."
     )
@@ -96,6 +105,26 @@ class Settings(BaseSettings):
         description="Seconds without a heartbeat until a worker's partitions go to others; short: a pause costs them.",
     )
     metrics_port: int | None = Field(None, ge=1, le=65535, description="Port of /metrics, /livez and /readyz.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_files(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return given | read_secrets(given, PREFIX)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _readable_address(cls, value: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            readable = parts.scheme in ("redis", "rediss", "unix") and (parts.port is None or parts.port > 0)
+        except ValueError:  # its text quotes the address, and with it a password
+            readable = False
+        if not readable:
+            raise ValueError(
+                "an address is redis://host:6379/0, or rediss:// for TLS; a password in it has / @ : and # as %2F %40 "
+                f"%3A %23, or is given as {PREFIX}REDIS_PASSWORD_FILE"
+            )
+        return value
 
     @field_validator("features", mode="before")
     @classmethod
@@ -168,6 +197,14 @@ class Settings(BaseSettings):
         """The key of erased ids' hashes. Derived from the namespace it is no secret: set one where that matters."""
         given = self.erasure_key
         return given.get_secret_value().encode() if given else f"segmenter:{self.namespace}".encode()
+
+    def redis(self) -> RedisAddress:
+        return RedisAddress(
+            self.redis_url.get_secret_value(),
+            self.redis_username,
+            self.redis_password.get_secret_value() if self.redis_password else None,
+            self.redis_ssl_cafile,
+        )
 
     def kafka(self, *, embedded: bool = False) -> KafkaSettings:
         return KafkaSettings(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
@@ -53,11 +54,27 @@ _OF_PIPELINE = " of pipeline caused error: "
 """Before it redis-py quotes the command, and with it customers' ids."""
 
 
-def connect(url: str, username: str | None = None, password: str | None = None) -> redis.Redis:
-    """Return a client that never repeats a command by itself: our own code decides what may be repeated."""
-    given = {k: v for k, v in (("username", username), ("password", password)) if v}
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """How Redis is reached. cafile: who may vouch for a `rediss://` server; the system's authorities if None."""
+
+    url: str = field(repr=False)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    cafile: str | None = None
+
+
+def connect(address: RedisAddress | str) -> redis.Redis:
+    """Return a client that never repeats a command by itself: our own code decides what may be repeated.
+
+    A `rediss://` server must show a certificate of a known authority, made out to the host in its address.
+    """
+    at = RedisAddress(address) if isinstance(address, str) else address
+    given = {k: v for k, v in (("username", at.username), ("password", at.password)) if v}
+    if at.cafile and at.url.startswith("rediss:"):
+        given["ssl_ca_certs"] = at.cafile
     return redis.Redis.from_url(
-        url,
+        at.url,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
@@ -65,9 +82,9 @@ def connect(url: str, username: str | None = None, password: str | None = None) 
     )
 
 
-def ping(url: str, username: str | None = None, password: str | None = None, *, timeout_s: float = 1.0) -> str | None:
+def ping(address: RedisAddress, *, timeout_s: float = 1.0) -> str | None:
     """Ask over a connection of its own whether the store answers; return what is wrong, None where nothing is."""
-    client = connect(url, username, password)
+    client = connect(address)
     client.connection_pool.connection_kwargs |= {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
     try:
         client.ping()
@@ -104,12 +121,22 @@ def guarded(call: Callable[[], T], key: bytes | None = None) -> T:
         if isinstance(error, redis.AuthenticationError):
             raise StoreRefused(f"Redis refused the credentials: {text}") from None
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-            raise StoreUnavailable(f"Redis does not answer: {text}") from None
+            raise StoreUnavailable(f"Redis does not answer: {text}{_remedy(text)}") from None
         if isinstance(error, _NOT_NOW) or _PAUSING.search(text):
             raise StoreUnavailable(f"Redis cannot do it now: {text}") from None
         if text.startswith("WRONGTYPE") and key is not None:
             raise InvalidKey(key.decode(), "holds a value of another type; nothing was written") from None
         raise StoreRefused(f"Redis refused a command: {text}") from None
+
+
+def _remedy(text: str) -> str:
+    """Return what to do about a connection that time does not mend, "" for the others."""
+    if "CERTIFICATE" in text:
+        return (
+            "; SEGMENTER_REDIS_SSL_CAFILE must hold the authority that signed the server's certificate, which must be made "
+            "out to the host in SEGMENTER_REDIS_URL"
+        )
+    return ""
 
 
 def checksum(*parts: bytes) -> bytes:

@@ -13,13 +13,14 @@ from pydantic import SecretStr
 
 from consumer.commands.cli_output import Output, table
 from consumer.commands.place import KEPT, Live, kept_settings, read_live, settings_from
+from consumer.secrets import SECRETS
 from consumer.settings import PREFIX, Settings
 
 MASK = "********"
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """One setting. source: environment, .env, the directory of an embedded pair, or default."""
+    """One setting. source: environment, .env, file (a secret's), the directory of an embedded pair, or default."""
 
     setting: str
     value: Any
@@ -45,8 +46,8 @@ def effective(embedded: bool = False, directory: Path | None = None) -> list[Sho
     return [
         Shown(
             PREFIX + name.upper(),
-            _masked(getattr(settings, name)),
-            _source(name, kept, directory),
+            _masked(name, getattr(settings, name)),
+            "file" if _from_file(settings, name) else _source(name, kept, directory),
             field.description or "",
         )
         for name, field in Settings.model_fields.items()
@@ -58,21 +59,24 @@ def _source(name: str, kept: dict[str, Any], directory: Path | None) -> str:
     if kept:
         return f"{directory}/{KEPT}" if name in kept else "default"
     variable = PREFIX + name.upper()
-    if variable in {given.upper() for given in os.environ}:
-        return "environment"
-    if variable in {given.upper() for given in dotenv_values(".env")}:
-        return ".env"
+    for source, names in (("environment", os.environ), (".env", dotenv_values(".env"))):
+        if variable in {each.upper() for each in names}:
+            return source
     return "default"
 
 
-def _masked(value: Any) -> Any:
+def _from_file(settings: Settings, name: str) -> bool:
+    return name in SECRETS and bool(getattr(settings, f"{name}_file"))
+
+
+def _masked(name: str, value: Any) -> Any:
     """Return a value that may be shown: of a secret that it is set, of an address everything but its password."""
     if not isinstance(value, SecretStr):
         return value
     text = value.get_secret_value()
-    parts = urlsplit(text)
-    if not parts.netloc:
+    if name != "redis_url":
         return MASK if text else ""
+    parts = urlsplit(text)
     host = parts.netloc.rpartition("@")[2]
     credentials = f"{MASK}@" if "@" in parts.netloc else ""
     return urlunsplit((parts.scheme, credentials + host, parts.path, "", ""))

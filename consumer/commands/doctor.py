@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -95,6 +96,9 @@ def _settings(settings: Settings, *, embedded: bool) -> Iterator[Finding]:
         yield Finding(
             "settings", "hint", "Kafka is spoken to without encryption", "SEGMENTER_KAFKA_SECURITY_PROTOCOL=SASL_SSL"
         )
+    redis = urlsplit(settings.redis_url.get_secret_value())
+    if redis.scheme == "redis" and not _local(f"{redis.hostname}:"):
+        yield Finding("settings", "hint", "Redis is spoken to without encryption", "SEGMENTER_REDIS_URL=rediss://…")
 
 
 def _local(servers: str) -> bool:
@@ -197,13 +201,16 @@ def _redis(place: Place, known: _Known) -> Iterator[Finding]:
     try:
         client = service.connect_redis(settings)
     except Stop as error:
-        yield Finding(
-            "Redis", "wrong", str(error), "CONFIG SET maxmemory-policy noeviction, and in its configuration file"
-        )
+        evicts = error.code is ExitCode.INCOMPATIBLE
+        remedy = "CONFIG SET maxmemory-policy noeviction, and in its configuration file" if evicts else ""
+        yield Finding("Redis", "wrong", str(error), remedy)
         return
     except StoreError as error:
         yield Finding(
-            "Redis", "wrong", str(error), "is it running, and are SEGMENTER_REDIS_URL, _USERNAME and _PASSWORD right?"
+            "Redis",
+            "wrong",
+            str(error),
+            "is it running, and are SEGMENTER_REDIS_URL (rediss:// for TLS), _USERNAME and _PASSWORD right?",
         )
         return
     facts = server_facts(client)

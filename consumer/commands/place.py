@@ -30,7 +30,7 @@ from consumer.transport.kafka_settings import KafkaSettings
 DEFAULT_DIRECTORY = Path(".segmenter/demo")
 KEPT = "settings.json"
 LIVE = "live.json"
-_ADDRESSES = frozenset({"instance", "metrics_port", "erasure_key"})
+_ADDRESSES = frozenset({"instance", "metrics_port", "erasure_key", "erasure_key_file"})
 """Fields that belong to a process or are secret, beside everything about reaching Kafka and Redis."""
 
 
@@ -150,6 +150,7 @@ def emptied(directory: Path) -> Path:
 def kept_settings(directory: Path, live: Live, **given: Any) -> Settings:
     """Return the settings that a directory was made with, else those of the environment, at the live addresses."""
     addresses = {"kafka_bootstrap": live.kafka, "kafka_security_protocol": "PLAINTEXT", "redis_url": live.redis}
+    addresses |= dict.fromkeys(("redis_username", "redis_password", "redis_password_file"), "")  # it asks for none
     chosen = {name: value for name, value in given.items() if value is not None}
     path = directory / KEPT
     if not path.exists():

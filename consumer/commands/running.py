@@ -121,8 +121,7 @@ def _kafka_answers(bootstrap: str) -> str | None:
 def _redis_answers(settings: Settings) -> str | None:
     from features.redis_store import ping
 
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    return ping(settings.redis_url.get_secret_value(), settings.redis_username, password, timeout_s=PROBE_S)
+    return ping(settings.redis(), timeout_s=PROBE_S)
 
 
 def run_dry(place: Place, output: Output) -> None:

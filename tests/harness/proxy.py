@@ -17,10 +17,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -118,8 +120,13 @@ class Proxy:
 
     host = "127.0.0.1"
 
-    def __init__(self, host: str, port: int, *, frame: Frame = anything) -> None:
+    def __init__(self, host: str, port: int, *, frame: Frame = anything, certificate: Path | None = None) -> None:
+        """certificate: key and certificate of a server; then clients must speak TLS, which ends here."""
         self._target = host, port
+        self._tls = None
+        if certificate is not None:
+            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self._tls.load_cert_chain(certificate)
         self._frame = frame
         self.port = free_port()
         self.connections = 0
@@ -139,14 +146,15 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True)
 
     @classmethod
-    def to_redis(cls, url: str) -> Self:
+    def to_redis(cls, url: str, *, certificate: Path | None = None) -> Self:
         """Return a proxy to the server of a redis:// address; `url_of` says the address to use instead."""
         parts = urlsplit(url)
-        return cls(parts.hostname or "127.0.0.1", parts.port or 6379, frame=redis_request)
+        return cls(parts.hostname or "127.0.0.1", parts.port or 6379, frame=redis_request, certificate=certificate)
 
     def url_of(self, url: str) -> str:
         """Return an address with the proxy's place in it."""
-        return urlunsplit(urlsplit(url)._replace(netloc=f"{self.host}:{self.port}"))
+        parts = urlsplit(url)._replace(netloc=f"{self.host}:{self.port}")
+        return urlunsplit(parts if self._tls is None else parts._replace(scheme="rediss"))
 
     @property
     def open(self) -> int:
@@ -219,7 +227,7 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(CONTROL_S)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, self.host, self.port, limit=PIECE)
+        self._server = await asyncio.start_server(self._accept, self.host, self.port, limit=PIECE, ssl=self._tls)
 
     async def _end(self) -> None:
         assert self._server is not None
