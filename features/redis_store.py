@@ -133,8 +133,8 @@ def _remedy(text: str) -> str:
     """Return what to do about a connection that time does not mend, "" for the others."""
     if "CERTIFICATE" in text:
         return (
-            "; SEGMENTER_REDIS_SSL_CAFILE must hold the authority that signed the server's certificate, and the certificate "
-            "must be made out to the host in SEGMENTER_REDIS_URL"
+            "; SEGMENTER_REDIS_SSL_CAFILE must hold the authority behind the server's certificate, and that one must "
+            "be made out to the host in SEGMENTER_REDIS_URL"
         )
     return ""
 
