@@ -23,16 +23,20 @@ EVERY_PARTITION = 12
 
 @dataclass(slots=True)
 class TopicGuard:
-    """Compares the input topic with the one that the state was made from. topic_id None: cannot be told."""
+    """Compares the input topic with the one that the state was made from.
+
+    topic_id None: cannot be told; may_grow: more partitions than the state has are let through.
+    """
 
     topic: str
     topic_id: str | None
     partitions: int
+    may_grow: bool = False
     missing_since: float | None = None
 
     def check(self, facts: TopicFacts | None, assigned: Collection[int], now: float) -> None:
         """Raise `Stop` where the topic is another one. facts: None where unknown, 0 partitions: there is none."""
-        if assigned and max(assigned) >= self.partitions:
+        if assigned and max(assigned) >= self.partitions and not self.may_grow:
             raise Stop(ExitCode.TOPOLOGY, self._grown(max(assigned) + 1))
         if facts is None or self.topic_id is None:
             return
@@ -53,7 +57,7 @@ class TopicGuard:
                 "else now; `segmenter bootstrap --replace` makes a new state, from files or --from-topic; see "
                 "docs/operations.md, exit code 4",
             )
-        if facts.partitions != self.partitions:
+        if facts.partitions != self.partitions and not (self.may_grow and facts.partitions > self.partitions):
             raise Stop(ExitCode.TOPOLOGY, self._grown(facts.partitions))
 
     def _grown(self, partitions: int) -> str:

@@ -44,6 +44,8 @@ class Plan:
     namespace: str = ""
     topic_id: str | None = None
     """Of the input topic that the state was made from; None where topics have no ids."""
+    draining: bool = False
+    """Whether the topic may have more partitions than the state: they are left alone (`run --drain`)."""
     skip_lost_input: bool = False
     """Whether to go on behind input that retention took unread, which is counted, instead of stopping (FAULTS 26)."""
     instance: str | None = None

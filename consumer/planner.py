@@ -80,7 +80,7 @@ class Planner:
         if piece is not None and piece.now.records:
             lane.waiting_since = None
             return Events(piece)
-        if piece is None and not self._quiet(lane):
+        if piece is None and not self.is_quiet(lane):
             return None
         others = self._standings(lane.partition)
         day = target_day(lane.state, piece.turn_to if piece else None, others, lagging=piece is not None)
@@ -90,7 +90,7 @@ class Planner:
         lane.waiting_since = None
         return self._begin(lane, day)
 
-    def _quiet(self, lane: Lane) -> bool:
+    def is_quiet(self, lane: Lane) -> bool:
         """Say whether the lane's log has been at its end for a while."""
         now = self._now()
         if lane.quiet_since is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from consumer.messages import Outbox
 from consumer.ports import InputRecord, OutputRecord
+from consumer.transport.kafka_partitioner import partition_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Topics:
     output: str
     dead_letters: str
     erasures: str
+    former: tuple[int, ...] = ()
+    """Numbers of partitions that they had before: there a customer who is gone may still have a record."""
 
 
 def output_records(
@@ -33,6 +36,11 @@ def output_records(
         OutputRecord(names[each.to], partition, each.key, each.value, (*stamp, *each.headers))
         for each in outbox.emissions
     ]
+    for each in outbox.emissions:
+        if each.to == "segments" and each.value is None:
+            elsewhere = {partition_of(each.key, count) for count in topics.former} - {partition}
+            moved = (("moved_to", b"%d" % partition),)
+            found += [OutputRecord(topics.output, old, each.key, None, moved) for old in sorted(elsewhere)]
     for refusal in outbox.dead:
         original = dead_bytes.get(refusal.offset)
         headers = [

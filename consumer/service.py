@@ -82,9 +82,10 @@ def local_partition_of(partitions: int) -> Callable[[str], int]:
     return home
 
 
-def check_binding(binding: Binding, facts: TopicFacts, settings: Settings) -> None:
-    """Raise `Stop` where a state was made for another world."""
-    TopicGuard(settings.transactions_topic, binding.topic_id, binding.partitions).check(facts, (), 0.0)
+def check_binding(binding: Binding, facts: TopicFacts, settings: Settings, *, may_grow: bool = False) -> None:
+    """Raise `Stop` where a state was made for another world; may_grow: more partitions are not another one."""
+    guard = TopicGuard(settings.transactions_topic, binding.topic_id, binding.partitions, may_grow=may_grow)
+    guard.check(facts, (), 0.0)
     rules = settings.rules
     made_for = {
         "horizon_days": (binding.horizon_days, rules.horizon_days),
@@ -109,6 +110,7 @@ def open_worker(
     crash_point: Callable[[str], None] = never,
     stopping: Callable[[], bool] = lambda: False,
     skip_lost_input: bool = False,
+    draining: bool = False,
 ) -> Worker | None:
     """Return a worker ready to run; waits for a bootstrap where there never was a state (None: stopped meanwhile).
 
@@ -124,8 +126,11 @@ def open_worker(
             return None
         time.sleep(WAIT_FOR_STATE_S)
         binding = read_binding(client, settings.namespace)
-    parts, plan = open_parts(settings, observer, binding, client, embedded=embedded, crash_point=crash_point)
-    return Worker(parts, replace(plan, skip_lost_input=skip_lost_input), now=now, crash_point=crash_point)
+    parts, plan = open_parts(
+        settings, observer, binding, client, embedded=embedded, crash_point=crash_point, draining=draining
+    )
+    plan = replace(plan, skip_lost_input=skip_lost_input, draining=draining)
+    return Worker(parts, plan, now=now, crash_point=crash_point)
 
 
 def refuse_lost_state(settings: Settings, kafka: KafkaSettings) -> None:
@@ -155,13 +160,14 @@ def open_parts(
     *,
     embedded: bool = False,
     crash_point: Callable[[str], None] = never,
+    draining: bool = False,
 ) -> tuple[Parts, Plan]:
     """Return what a worker of this state speaks to and does, after checking that topics and settings fit the state."""
     kafka = settings.kafka(embedded=embedded)
     reader = KafkaReader(kafka)
-    check_binding(binding, reader.facts(settings.transactions_topic), settings)
+    check_binding(binding, reader.facts(settings.transactions_topic), settings, may_grow=draining)
     output = reader.facts(settings.segments_topic)
-    if output.partitions != binding.partitions:
+    if output.partitions != binding.partitions and not (draining and output.partitions > binding.partitions):
         raise Stop(
             ExitCode.TOPOLOGY,
             f"topic {settings.segments_topic} has {output.partitions} partitions, the input has {binding.partitions}: "
@@ -197,7 +203,7 @@ def open_parts(
 def plan_of(settings: Settings, binding: Binding) -> Plan:
     """Return what a worker does, from its settings and the state's binding."""
     return Plan(
-        topics=settings.topics,
+        topics=replace(settings.topics, former=binding.former),
         rules=settings.rules,
         history=History(binding.cutoff, binding.has_ids),
         zone=settings.zone,
@@ -324,7 +330,7 @@ def make_generation(
         day=new.day,
         clock=settings.clock,
         from_topic=new.from_topic,
-        former=new.former,
+        former=new.former or (old.former if old is not None else ()),
     )
     load(
         prepared,

@@ -95,7 +95,7 @@ class Worker:
             clock=plan.rules.clock,
             refine_every_days=plan.refine_every_days,
         )
-        self._topic = TopicGuard(plan.topics.input, plan.topic_id, plan.partitions)
+        self._topic = TopicGuard(plan.topics.input, plan.topic_id, plan.partitions, may_grow=plan.draining)
         self._lanes: dict[int, Lane] = {}
         self._planner = Planner(parts, plan, self._leader, self._lanes, now)
         self._decider = Decider(parts, plan)
@@ -118,10 +118,10 @@ class Worker:
         """Ask the loop to end after the present turn; may be called from a signal handler."""
         self._stopping = True
 
-    def run(self) -> None:
-        """Work until `stop`. Raises `Stop` where a person is needed."""
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Work until `stop`, or until something is so. Raises `Stop` where a person is needed."""
         try:
-            while not self._stopping:
+            while not self._stopping and not (until is not None and until()):
                 self.turn()
         finally:
             self.close()
@@ -136,6 +136,21 @@ class Worker:
     def assigned(self) -> frozenset[int]:
         """Partitions taken over and running."""
         return frozenset(self._lanes)
+
+    def drained(self) -> bool:
+        """Say whether all partitions are ours and stand at the end of their log, on one day, with nothing in hand."""
+        lanes = self._lanes
+        if lanes.keys() != set(range(self._plan.partitions)):
+            return False
+        still = all(
+            lane.buffer is None
+            and lane.prepared is None
+            and lane.state.sweep.ended
+            and lane.state.sweep.number
+            and self._planner.is_quiet(lane)
+            for lane in lanes.values()
+        )
+        return still and len({lane.state.day for lane in lanes.values()}) == 1
 
     def blocked(self) -> dict[int, str]:
         """Return why partitions stand still."""
@@ -205,7 +220,7 @@ class Worker:
         self._topic.check(source.facts(), change.assigned, self._now())
         for partition in change.revoked | change.assigned:
             self._forget(partition)
-        self._pending |= change.assigned
+        self._pending |= {partition for partition in change.assigned if partition < self._plan.partitions}
         for partition in sorted(records.keys() & lanes.keys()):
             if records[partition]:
                 self._decode(lanes[partition], records[partition])

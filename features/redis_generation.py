@@ -1,6 +1,7 @@
 """Generations of state in Redis: loaded beside the live one, flipped in at the end (PROTOCOL H1).
 
     {<namespace>:model}:binding   string  JSON, `Binding`: the live generation and what it is bound to; the authority
+    {<namespace>:model}:<g>:former  string  msgpack, a list of `Former`: what was before partitions were added
     <p>:generation                string  the generation that is live in partition p; the commit script checks it
     <p>:<g>:...                           the state itself, listed at the head of commit.lua
 
@@ -45,6 +46,35 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     from_topic: tuple[int, ...] | None = None
     former: tuple[int, ...] = ()
     schema: int = 1
+
+
+class Former(msgspec.Struct, frozen=True):
+    """A generation as it stood when its customers moved to more partitions: enough to recompute it all.
+
+    states, days: a partition's state and day log, as stored. epoch: records of this epoch and above came after it.
+    """
+
+    binding: Binding
+    states: list[bytes]
+    days: list[list[bytes]]
+    epoch: int
+
+
+def former_key(namespace: str, generation: str) -> bytes:
+    """Return the name of the list of former generations."""
+    return f"{{{namespace}:model}}:{generation}:former".encode()
+
+
+def read_former(client: redis.Redis, namespace: str, generation: str) -> list[Former]:
+    """Return what was before partitions were added, the oldest first. Raises `StoreError`."""
+    data: Any = guarded(lambda: client.get(former_key(namespace, generation)))
+    if data is None:
+        return []
+    try:
+        return msgspec.msgpack.decode(data, type=list[Former])
+    except msgspec.DecodeError as error:
+        name = former_key(namespace, generation).decode()
+        raise StoreRefused(f"{name} is no list of generations of this version: {error}") from None
 
 
 def binding_key(namespace: str) -> bytes:
@@ -102,18 +132,29 @@ class GenerationLoader:
         if marks:
             guarded(lambda: self._redis.hset(self._keys.of(partition, "erased"), mapping=marks))
 
-    def put_state(self, partition: int, state: bytes) -> None:
-        """Write where a partition begins: commit 0:0, epoch 0."""
-        crc = checksum(b"0:0", b"0:0", state)
-        fence = {"epoch": 0, "last": "0:0", "parent": "0:0", "state": state, "crc": crc}
+    def put_state(
+        self, partition: int, state: bytes, *, epoch: int = 0, last: str = "0:0", parent: str = "0:0"
+    ) -> None:
+        """Write where a partition begins: commit 0:0, epoch 0, unless it goes on from earlier ones."""
+        crc = checksum(last.encode(), parent.encode(), state)
+        fence = {"epoch": epoch, "last": last, "parent": parent, "state": state, "crc": crc}
         guarded(lambda: self._redis.hset(self._keys.of(partition, "fence"), mapping=fence))
+
+    def put_former(self, former: Sequence[Former]) -> None:
+        """Write what was before partitions were added."""
+        key = former_key(self._namespace, self._generation)
+        guarded(lambda: self._redis.set(key, msgspec.msgpack.encode(former)))
+
+    def hold(self, partitions: int) -> None:
+        """Let the partitions name this generation again, where a flip to another one was interrupted."""
+        for partition in range(partitions):
+            key = self._keys.generation(partition)
+            guarded(partial(self._redis.set, key, self._generation))
 
     def finish(self, binding: Binding) -> None:
         """Flip every partition to this generation, then the registry's record, and drop the old one."""
         old = read_binding(self._redis, self._namespace)
-        for partition in range(binding.partitions):
-            key = self._keys.generation(partition)
-            guarded(partial(self._redis.set, key, self._generation))
+        self.hold(binding.partitions)
         guarded(lambda: self._redis.set(binding_key(self._namespace), msgspec.json.encode(binding)))
         if old is not None and old.generation != self._generation:
             previous = GenerationLoader(self._redis, self._namespace, old.generation)

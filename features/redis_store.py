@@ -233,6 +233,11 @@ class RedisStore:
         key = self.keys.of(partition, "erased")
         return list(guarded(lambda: self._redis.hmget(key, list(hashes)), key)) if hashes else []
 
+    def all_marks(self, partition: int) -> dict[str, bytes]:
+        """Return every erasure mark of a partition, by keyed hash."""
+        found: dict[bytes, bytes] = guarded(lambda: self._redis.hgetall(self.keys.of(partition, "erased")))
+        return {hashed.decode(): mark for hashed, mark in found.items()}
+
     def chunk(self, partition: int, after: int, limit: int) -> Chunk:
         key = self.keys.of(partition, "index")
         found = guarded(lambda: self._redis.zrangebyscore(key, f"({after}", "+inf", 0, limit, withscores=True), key)

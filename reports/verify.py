@@ -9,8 +9,10 @@ second time, as loops over plain values. The oracle of docs/architecture.md, FAU
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from math import inf
 from typing import Any, Final
@@ -19,6 +21,7 @@ from reports.verify_customer import Customer, Past
 from reports.verify_events import DAY, Erase, Line, Reader, event_id_of, hash64
 from reports.verify_input import (
     Bucket,
+    Chapter,
     DayEntry,
     Difference,
     Facts,
@@ -42,24 +45,45 @@ SHOWN: Final = 20
 """Differences that a verdict spells out; the rest is counted."""
 
 
-def verify(facts: Facts, history: History, models: Mapping[int, bytes], partitions: Sequence[Partition]) -> Verdict:
-    """Recompute and compare every customer; models: the JSON of each version that the day logs name."""
+def verify(
+    facts: Facts,
+    history: History,
+    models: Mapping[int, bytes],
+    partitions: Sequence[Partition],
+    former: Sequence[Chapter] = (),
+) -> Verdict:
+    """Recompute and compare every customer; models: the JSON of each version that the day logs name.
+
+    former: what was before partitions were added, the oldest first; a customer's life goes through all of it.
+    """
     read = {version: read_model(data) for version, data in models.items()}
-    lives, newest = _lives(facts, history, partitions)
-    found = (lives.get(partition.number, {}) for partition in partitions)
-    parts = [
-        _Part(facts, history, read, rows, partition, newest) for rows, partition in zip(found, partitions, strict=True)
-    ]
+    first = former[0] if former else Chapter(facts, partitions)
+    everywhere = [partition for chapter in former for partition in chapter.partitions] + list(partitions)
+    rows, newest = _lives(first, history, everywhere)
+    past = _Past(first.facts, history, rows, newest)
+    for chapter in former:
+        parts = [_Part(chapter.facts, read, past, partition) for partition in chapter.partitions]
+        newest = _read_all(parts, newest)
+        past.chapters.append(_ReadChapter(home_of(chapter.facts), {part.partition.number: part for part in parts}))
+    parts = [_Part(facts, read, past, partition) for partition in partitions]
+    _read_all(parts, newest)
+    home, names = home_of(facts), defaultdict[int, set[str]](set)
+    for name in past.names():
+        names[home(name)].add(name)
     for part in parts:
-        part.run()
-    differences = [difference for part in parts for difference in part.differences]
+        part.judge(names[part.partition.number])
+    every = [part for chapter in past.chapters for part in chapter.parts.values()]
+    for part in every if all(part.whole for part in every) else ():
+        part.compare_partition(None, {})
+    every += parts
+    differences = [difference for part in every for difference in part.differences]
     # An event is the reason, and no difference more: what follows from it comes after, and is what counts.
     differences.sort(key=lambda difference: difference.kind not in (MISSING, EXCESS))
     counts = Counter(difference.bucket for difference in differences if difference.kind not in (MISSING, EXCESS))
     return Verdict(
         customers=sum(part.customers for part in parts),
-        events=sum(part.counters["lines"] for part in parts),
-        records=sum(len(part.partition.output) for part in parts),
+        events=sum(part.counters["lines"] for part in every),
+        records=sum(len(part.partition.output) for part in every),
         state_differences=counts["state"],
         output_differences=counts["output"],
         revision_errors=counts["revision"],
@@ -67,8 +91,15 @@ def verify(facts: Facts, history: History, models: Mapping[int, bytes], partitio
         blurred=sum(part.blurred for part in parts),
         replayed=sum(part.replayed for part in parts),
         differences=tuple(differences[:SHOWN]),
-        gaps=tuple((p.number, *gap) for p in partitions for gap in p.standing.gaps),
+        gaps=tuple((p.number, *gap) for p in everywhere for gap in p.standing.gaps),
     )
+
+
+def _read_all(parts: Sequence[_Part], newest: int) -> int:
+    """Let parts read their topics; return the time of the newest event after them."""
+    for part in parts:
+        part.read(newest)
+    return max((part.watermark for part in parts), default=newest)
 
 
 def _effective(rewinds: Sequence[Rewind]) -> list[Rewind]:
@@ -89,25 +120,20 @@ def _first_read(partition: Partition) -> int:
     return first
 
 
-def _lives(
-    facts: Facts, history: History, partitions: Sequence[Partition]
-) -> tuple[dict[int, dict[str, list[Row]]], int]:
-    """Return the history's rows by partition and customer, and the time of the newest."""
-    home, rows = home_of(facts), defaultdict[str, list[Row]](list)
-    newest = facts.first_day * DAY if facts.cutoff is None else facts.cutoff
+def _lives(first: Chapter, history: History, everywhere: Sequence[Partition]) -> tuple[Mapping[str, list[Row]], int]:
+    """Return the history's rows by customer, and the time of the newest."""
+    facts = first.facts
     if facts.from_topic:
-        found = topic_rows(facts, history, partitions, _marked_at(facts, partitions))
-        rows, newest = defaultdict(list, found.rows), found.newest
-    else:
-        oldest = 0 if facts.cutoff is None else facts.cutoff // DAY - facts.dedupe_days
-        columns = (history.customer, history.invoice, history.time, history.amount, history.units, history.event_id)
-        for place, (customer, invoice, time, amount, units, event) in enumerate(zip(*columns, strict=True)):
-            hashed, kept = hash64(event) if event else 0, time // DAY >= oldest
-            rows[customer].append(Row(hash64(invoice), time, amount, units, hashed, kept, place))
-    parts: dict[int, dict[str, list[Row]]] = defaultdict(dict)
-    for customer, his in rows.items():
-        parts[home(customer)][customer] = his
-    return parts, newest
+        found = topic_rows(facts, history, first.partitions, _marked_at(first, everywhere))
+        return found.rows, found.newest
+    rows = defaultdict[str, list[Row]](list)
+    newest = facts.first_day * DAY if facts.cutoff is None else facts.cutoff
+    oldest = 0 if facts.cutoff is None else facts.cutoff // DAY - facts.dedupe_days
+    columns = (history.customer, history.invoice, history.time, history.amount, history.units, history.event_id)
+    for place, (customer, invoice, time, amount, units, event) in enumerate(zip(*columns, strict=True)):
+        hashed, kept = hash64(event) if event else 0, time // DAY >= oldest
+        rows[customer].append(Row(hash64(invoice), time, amount, units, hashed, kept, place))
+    return rows, newest
 
 
 def _named(history: History, row: Row) -> str:
@@ -118,8 +144,9 @@ def _named(history: History, row: Row) -> str:
     return f"{history.event_id[row.place]} ({where})".lstrip()
 
 
-def _marked_at(facts: Facts, partitions: Sequence[Partition]) -> Callable[[str], float]:
+def _marked_at(first: Chapter, everywhere: Sequence[Partition]) -> Callable[[str], float]:
     """Return customer -> when he was erased before the stream, as far as his mark or the log tells it."""
+    facts, partitions = first
     reader = Reader(facts.timezone, facts.currency, (facts.today + 2) * DAY)
     home, by_number = home_of(facts), {partition.number: partition for partition in partitions}
 
@@ -127,7 +154,7 @@ def _marked_at(facts: Facts, partitions: Sequence[Partition]) -> Callable[[str],
         read = (reader.read(r.offset, r.timestamp, r.value) for r in records if r.value and b"erase" in r.value)
         return (found for found in read if isinstance(found, Erase))
 
-    later = {each.customer for part in partitions for each in erasures(part.input)}
+    later = {each.customer for part in everywhere for each in erasures(part.input)}
     dated: dict[str, float] = defaultdict(lambda: -inf)
     for part in partitions:
         for each in erasures(part.before):
@@ -143,20 +170,39 @@ def _marked_at(facts: Facts, partitions: Sequence[Partition]) -> Callable[[str],
     return at
 
 
+@dataclass(slots=True)
+class _ReadChapter:
+    """A former generation: where its customers lived, and what its partitions' topics say."""
+
+    home: Callable[[str], int]
+    parts: Mapping[int, _Part]
+
+
+@dataclass(slots=True)
+class _Past:
+    """What was before the partitions as they are: the history, under the first rules, and former generations."""
+
+    facts: Facts
+    history: History
+    rows: Mapping[str, list[Row]]
+    newest: int
+    chapters: list[_ReadChapter] = field(default_factory=list)
+
+    def of(self, name: str) -> list[_Part]:
+        """Return the partitions in which a customer lived, the first one first."""
+        return [chapter.parts[chapter.home(name)] for chapter in self.chapters]
+
+    def names(self) -> set[str]:
+        """Return everybody who is in the history or in a former generation."""
+        parts = [part for chapter in self.chapters for part in chapter.parts.values()]
+        return set(self.rows).union(*(part.published.keys() | part.stream.items.keys() for part in parts))
+
+
 class _Part:
     """One partition's verification."""
 
-    def __init__(
-        self,
-        facts: Facts,
-        history: History,
-        models: Mapping[int, Model],
-        rows: Mapping[str, list[Row]],
-        partition: Partition,
-        newest: int,
-    ) -> None:
-        self.facts, self.history, self.models, self.rows, self.partition = facts, history, models, rows, partition
-        self.newest = newest
+    def __init__(self, facts: Facts, models: Mapping[int, Model], past: _Past, partition: Partition) -> None:
+        self.facts, self.models, self.past, self.partition = facts, models, past, partition
         self.differences: list[Difference] = []
         self.counters: Counter[str] = Counter()
         self.customers = self.blurred = self.replayed = self.unseen = self.unread = 0
@@ -168,44 +214,49 @@ class _Part:
     def _differ(self, bucket: Bucket, customer: str, kind: str, expected: Any, found: Any) -> None:
         self.differences.append(Difference(bucket, self.partition.number, customer, kind, expected, found))
 
-    def run(self) -> None:
-        """Recompute all and note what differs."""
+    def read(self, newest: int) -> None:
+        """Read day log, output and input. newest: time of the newest event before them."""
+        self.turns = self._turns()
+        self.published = self._published()
+        complain = lambda *what: self._differ("state", *what)  # noqa: E731 -- a name for one argument
+        reading = Reading(self.facts, self.partition, self.turns, newest, complain)
+        self.stream = reading.run()
+        self.watermark = reading.watermark
+        self.counters.update(self.stream.counters)
+
+    def judge(self, known: set[str]) -> None:
+        """Recompute everybody who lives here and note what differs. known: those of them who came from before."""
         partition = self.partition
-        turns = self._turns()
-        published = self._published()
-        reading = Reading(self.facts, partition, turns, self.newest, lambda *what: self._differ("state", *what))
-        stream = reading.run()
-        self.counters.update(stream.counters)
-        names = published.keys() | stream.items.keys() | self.rows.keys() | partition.states.keys()
+        names = self.published.keys() | self.stream.items.keys() | known | partition.states.keys()
         self.customers = len(names)
+        self.whole = self.whole and all(part.whole for chapter in self.past.chapters for part in chapter.parts.values())
         if not self.whole:
-            for name in sorted(published):
-                self._follow(name, published[name], 0)
+            for name in sorted(self.published):
+                self._follow(name, self.published[name], 0)
             return
-        last, model = turns[-1], turns[-1].model
+        last, model = self.turns[-1], self.turns[-1].model
         sums = None if model is None else Sums.zeros(len(model.ids), len(model.features))
         erased: dict[str, tuple[float, int | None]] = {}
         for name in sorted(names):
-            customer, chain = self._customer(name, published.get(name, []), stream.items.get(name, []), turns)
-            self.counters.update(customer.counters)
+            customer, chain = self._customer(name)
             wrong = list(compare_customer(self.facts, customer, partition.states.get(name), last, chain))
             if wrong:
-                wrong += self._traced(name, customer, stream.items.get(name, ()), last.day)
+                wrong += self._traced(name, customer, last.day)
             for found in wrong:
                 self._differ("state", name, *found)
             life = customer.life
             if sums is not None and model is not None and life is not None and customer.turned:
                 life.count_into(sums, model, last.day)
-            if any(isinstance(item, Erase) for item in stream.items.get(name, ())):
-                known = partition.completeness == "whole" and not self.rewinds
-                erased[name] = (customer.erased_at, chain.mark if known else None)
+            parts = [*self.past.of(name), self]
+            if any(isinstance(item, Erase) for part in parts for item in part.stream.items.get(name, ())):
+                sure = all(part.partition.completeness == "whole" and not part.rewinds for part in parts)
+                erased[name] = (customer.erased_at, chain.mark if sure else None)
             self.blurred += life is not None and life.blurred
-        self._compare_partition(stream.refused, sums, erased)
+        self.compare_partition(sums, erased)
 
-    def _compare_partition(
-        self, refused: Mapping[int, str], sums: Sums | None, erased: dict[str, tuple[float, int | None]]
-    ) -> None:
-        partition = self.partition
+    def compare_partition(self, sums: Sums | None, erased: dict[str, tuple[float, int | None]]) -> None:
+        """Compare what is stored of the partition as a whole."""
+        partition, refused = self.partition, self.stream.refused
         found = list(compare_counters(partition, self.counters))
         if partition.statistics is not None and sums is not None and not self.blurred:
             found += compare_statistics(partition.statistics, sums)
@@ -226,14 +277,16 @@ class _Part:
         """Return the turns that the day log tells, after one for what came before them."""
         standing, days = self.partition.standing, self.partition.days
         turns = [Turn(0, self.facts.first_day, None, None, -1, days[0].applied if days else inf)]
+        version = self.facts.first_version
         for i, entry in enumerate(days):
             following = days[i + 1] if i + 1 < len(days) else None
+            before, version = version, entry.version
             turns.append(
                 Turn(
                     number=entry.number,
                     day=entry.day,
                     model=self.models.get(entry.version),
-                    before=self.models.get(days[i - 1].version) if i and days[i - 1].version != entry.version else None,
+                    before=None if before in (None, version) else self.models.get(before),
                     applied=entry.applied,
                     until=inf if following is None else following.applied,
                     cursor=standing.cursor if following is None else None,
@@ -285,23 +338,48 @@ class _Part:
 
     # One customer -------------------------------------------------------------------------------------------
 
-    def _customer(
-        self, name: str, records: Sequence[Published], items: Sequence[Line | Erase], turns: Sequence[Turn]
-    ) -> tuple[Customer, Chain]:
-        position, rewinds = hash64(name) >> 16, self.rewinds
-        places = Places.of(records, rewinds, position, [item.offset for item in items if isinstance(item, Line)])
-        past = self._past(name, items, places)
-        chain = self._follow(name, records, past.erased_revision)
-        customer = Customer(self.facts, past, places, position, lambda *what: self._differ("output", name, *what))
-        self.replayed += bool(places.superseded)
-        self.unread += not records and self.partition.completeness == "tail"
-        customer.run(turns, items, rewinds, self.partition.completeness)
+    def _customer(self, name: str) -> tuple[Customer, Chain]:
+        position = hash64(name) >> 16
+        parts = [*self.past.of(name), self]
+        items = [part.stream.items.get(name, []) for part in parts]
+        records = [part.published.get(name, []) for part in parts]
+        places = [
+            Places.of(his, part.rewinds, position, [item.offset for item in done if isinstance(item, Line)])
+            for part, his, done in zip(parts, records, items, strict=True)
+        ]
+        past = self._past(name, [item for done in items for item in done], places[0])
+        chain = self._follow(name, [record for his in records for record in his], past.erased_revision)
+        self._compare_moved(name, records)
+        customer = Customer(self.facts, past, position, lambda *what: self._differ("output", name, *what))
+        for part, place, done, his in zip(parts, places, items, records, strict=True):
+            self.replayed += bool(place.superseded)
+            self.unread += not his and part.partition.completeness == "tail"
+            # Compaction keeps the last record of each partition: after a move none means that none was written.
+            kept = part.partition.completeness if his or part is parts[0] else "whole"
+            customer.run(part.turns, done, part.rewinds, kept, place)
+            part.counters.update(customer.counters)
+            customer.counters.clear()
         return customer, chain
+
+    def _compare_moved(self, name: str, records: Sequence[Sequence[Published]]) -> None:
+        """Compare what was copied of a customer who moved here with the last record of where he was."""
+        before = [record for his in records[:-1] for record in his]
+        copies = [record for record in self.partition.moved if record.key == name.encode()]
+        last = before[-1].value if before else None
+        for copied in copies:
+            if last is None or copied.value is None or json.loads(copied.value) != last:
+                self._differ("output", name, f"moved record at output offset {copied.offset}", last, copied.value)
+        came = self.past.chapters and self.past.chapters[-1].home(name) != self.partition.number
+        if came and last is not None and not copies and not records[-1]:
+            self._differ("output", name, "moved record", last, "none")
 
     def _follow(self, name: str, records: Sequence[Published], marked: int) -> Chain:
         """Check what readers rely on: revisions, previous segments and entry days."""
-        how = Following(self.partition.completeness, self.facts.emit, [rewind.epoch for rewind in self.rewinds])
-        chain, wrong = follow(records, marked, how)
+        parts = [*self.past.of(name), self]
+        rewinds = [rewind.epoch for part in parts for rewind in part.rewinds]
+        kept = [part.partition.completeness for part in parts]
+        least = next((each for each in kept if each != "whole"), kept[0])
+        chain, wrong = follow(records, marked, Following(least, self.facts.emit, rewinds))
         self.unseen += chain.unseen
         for kind, expected, found in wrong:
             self._differ("revision" if kind == "revision" else "output", name, kind, expected, found)
@@ -315,7 +393,7 @@ class _Part:
 
         A new generation read the marks first: an erasure that it meets again in the stream was one of them.
         """
-        facts, past = self.facts, Past()
+        facts, past = self.past.facts, Past()
         began = max((rewind.epoch for rewind in self.rewinds if rewind.sweep == 0), default=0)
         erasures = [item for item in items if isinstance(item, Erase)]
         if erasures:
@@ -327,10 +405,10 @@ class _Part:
             mark = mark_of(facts, self.partition, name)
             if mark is not None:
                 past.erased_at, past.erased_revision = mark["at"], mark["revision"]
-        rows = [row for row in self.rows.get(name, ()) if row.time > past.erased_at]
+        rows = [row for row in self.past.rows.get(name, ()) if row.time > past.erased_at]
         if not rows:
             return past
-        life, last = Life(), facts.first_day if facts.from_topic else self.newest // DAY
+        life, last = Life(), facts.first_day if facts.from_topic else self.past.newest // DAY
         for row in rows:
             life.add(row.order, row.time // DAY, row.amount, row.units)
             if row.event and row.kept:
@@ -340,24 +418,23 @@ class _Part:
         past.life = life
         return past
 
-    def _traced(
-        self, name: str, customer: Customer, items: Sequence[Line | Erase], day: int
-    ) -> Iterator[tuple[str, Any, Any]]:
+    def _traced(self, name: str, customer: Customer, day: int) -> Iterator[tuple[str, Any, Any]]:
         """Name the events for which a customer's state is not as recomputed."""
-        history, data = self.history, self.partition.states.get(name)
+        data = self.partition.states.get(name)
         stored = None if data is None else read_state(data)
         if isinstance(stored, str):
             return
         events = []
-        for row in self.rows.get(name, ()):
+        for row in self.past.rows.get(name, ()):
             counted = customer.of_history and row.time > customer.history_from
-            title = _named(history, row)
+            title = _named(self.past.history, row)
             events.append(Event(row.order, row.time // DAY, row.amount, row.units, row.event, counted, title))
-        values = {record.offset: record.value for record in self.partition.input} if items else {}
-        for item in items:
-            if isinstance(item, Line):
+        for chapter, part in enumerate([*self.past.of(name), self]):
+            lines = [item for item in part.stream.items.get(name, ()) if isinstance(item, Line)]
+            values = {record.offset: record.value for record in part.partition.input} if lines else {}
+            for item in lines:
                 title = f"{event_id_of(values[item.offset])} (offset {item.offset})".lstrip()
-                counted = item.offset in customer.counted
+                counted = (chapter, item.offset) in customer.counted
                 record = item.order, item.time // DAY, item.amount, item.units
                 events.append(Event(*record, item.event, counted, title))
         yield from traced(customer.life, stored, events, day - self.facts.horizon_days)

@@ -39,8 +39,9 @@ class Past:
 class Customer:
     """Recomputes one customer: `run`, then read what it found."""
 
-    def __init__(self, facts: Facts, past: Past, places: Places, position: int, complain: Complain) -> None:
-        self._facts, self._places, self._position, self._complain = facts, places, position, complain
+    def __init__(self, facts: Facts, past: Past, position: int, complain: Complain) -> None:
+        self._facts, self._position, self._complain = facts, position, complain
+        self._places = Places()
         self.life = past.life
         self.counters: Counter[str] = Counter()
         self.erased_at = past.erased_at
@@ -50,8 +51,8 @@ class Customer:
         """Whether the last sweep has reached him."""
         self.unsure = False
         """A recovery took over a label that compaction has removed since: until the next record it is not known."""
-        self.counted: set[int] = set()
-        """Input offsets of the lines of this life."""
+        self.counted: set[tuple[int, int]] = set()
+        """The lines of this life, by how many partitions he was in before, and their input offset."""
         self.history_from = past.erased_at
         self.of_history = past.life is not None
         """Whether this life is the one that the history began."""
@@ -60,6 +61,7 @@ class Customer:
         self._touched = self._silent = self._blind = False
         self._items: Sequence[Line | Erase] = ()
         self._at = 0
+        self._chapter = -1
 
     def run(
         self,
@@ -67,8 +69,13 @@ class Customer:
         items: Sequence[Line | Erase],
         rewinds: Sequence[Rewind],
         completeness: Completeness,
+        places: Places,
     ) -> None:
-        """Recompute everything; items: his lines and erasures, by offset; turns: every turn of the partition."""
+        """Recompute all of one partition; items: his lines and erasures, by offset; turns: every turn of it.
+
+        Called again for the partition that he moved to when some were added: his life goes on there.
+        """
+        self._places, self._at, self._chapter = places, 0, self._chapter + 1
         # What compaction took, a whole life perhaps, cannot be missed: only what follows the first record left.
         self._blind = completeness != "whole"
         self._items = items
@@ -175,7 +182,7 @@ class Customer:
         elif not self.turned and turn.number:
             self._turn(turn, life)
         self._touched = self._silent = True
-        self.counted.add(line.offset)
+        self.counted.add((self._chapter, line.offset))
         if line.event:
             life.remember(line.event, turn.day, turn.day - self._facts.dedupe_days)
         life.add(line.order, line.time // DAY, line.amount, line.units)

@@ -19,7 +19,7 @@ class Facts:
     without a history; has_ids: its rows had ids of their own. today: the wall clock's day now, for `future`.
     partition_of: customer -> partition, None for Kafka's murmur2. erasure_key: None leaves marks unchecked.
     from_topic: the history was (also) the input before each partition's start. former: numbers of partitions that
-    the topic had before.
+    the topic had before; first_version: the model of the state whose customers a repartition moved here.
     """
 
     partitions: int
@@ -41,6 +41,7 @@ class Facts:
     erasure_key: bytes | None = None
     from_topic: bool = False
     former: tuple[int, ...] = ()
+    first_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,15 @@ class Partition:
     before: Sequence[InputRecord] = ()
     before_from: int | None = None
     before_dead: frozenset[int] = frozenset()
+    moved: Sequence[OutputRecord] = ()
+    """Copies of the last records of customers who moved here from another partition."""
+
+
+class Chapter(NamedTuple):
+    """A generation before partitions were added, as it stood when its customers moved: `states` are empty."""
+
+    facts: Facts
+    partitions: Sequence[Partition]
 
 
 Bucket = Literal["state", "output", "revision"]

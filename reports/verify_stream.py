@@ -42,7 +42,7 @@ class Reading:
         self._from = [turn.applied for turn in turns]
         self._reader = Reader(facts.timezone, facts.currency, (facts.today + 2) * DAY)
         self._home = lru_cache(maxsize=1 << 18)(home_of(facts))
-        self._watermark = newest
+        self.watermark = newest
         self._run: tuple[int, frozenset[str]] = (0, frozenset())
         self._missed_turns: set[int] = set()
         self.stream = Stream()
@@ -82,7 +82,7 @@ class Reading:
         elif self._facts.clock == "event" and self._is_ahead(line):
             self._refuse(record.offset, "ahead")
         else:
-            self._watermark = max(self._watermark, line.time)
+            self.watermark = max(self.watermark, line.time)
             self.stream.items[line.customer].append(line)
 
     def _is_ahead(self, line: Line) -> bool:
@@ -117,12 +117,12 @@ class Reading:
 
     def _time_of_erasure(self, control: Erase) -> int:
         if self._facts.clock == "event":
-            return self._watermark
+            return self.watermark
         try:
             published = datetime.fromtimestamp(control.published / 1000, UTC)
             return local_seconds(f"{published:%Y-%m-%dT%H:%M:%SZ}", self._zone)
         except (ValueError, OverflowError, OSError, Refused):
-            return self._watermark  # a producer may write any number as a record's time
+            return self.watermark  # a producer may write any number as a record's time
 
     @cached_property
     def _zone(self) -> ZoneInfo:

@@ -15,6 +15,7 @@ def add_to(app: typer.Typer, topics: typer.Typer, _model: typer.Typer, config: t
     topics.command("show", epilog="Example: segmenter topics show")(show)
     config.command("show", epilog="Example: segmenter config show")(config_show)
     app.command(epilog="Example: segmenter doctor")(doctor)
+    app.command(epilog="Example: segmenter repartition --partitions 24 --dry-run")(repartition)
     app.command(epilog="Example: segmenter erase 12815")(erase)
 
 
@@ -81,3 +82,27 @@ def erase(
 
     with placed(embedded, directory, namespace=namespace) as place:
         run_erase(place, customer, timeout, Output(as_json=as_json))
+
+
+def repartition(
+    partitions: Annotated[
+        int | None,
+        typer.Option("--partitions", min=1, max=10_000, help="How many; as many as the input topic has if not given."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and say what would move, change nothing.")] = False,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """Move the customers' states to more partitions; adds them to the topics where they are missing.
+
+    Stop the producers, let the workers apply everything, stop the workers. Exits with 2 where workers run, input is
+    not applied, Redis and Kafka are not in step, or the partitions stand on different days (`segmenter run --drain`
+    mends the last three), with 4 where the topic is another one. Interrupted, it is begun again by the same command;
+    until it has ended no worker starts.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.cli_repartition import run_repartition
+    from consumer.commands.place import DEFAULT_DIRECTORY, placed
+
+    with placed(False, DEFAULT_DIRECTORY, namespace=namespace) as place:
+        run_repartition(place, partitions, Output(as_json=as_json), dry_run=dry_run)

@@ -25,6 +25,10 @@ def run(  # noqa: PLR0913 -- each argument is an option of the command line
             help="Where retention took unread input: `stop` with exit code 3, or `skip` it, logged and counted.",
         ),
     ] = "stop",
+    drain: Annotated[
+        bool,
+        typer.Option("--drain", help="End when all is applied, under the state's number of partitions."),
+    ] = False,
     clock: Clock = None,
     namespace: Namespace = None,
     group: Annotated[str | None, typer.Option("--group", help="Another consumer group than the namespace's.")] = None,
@@ -50,6 +54,9 @@ def run(  # noqa: PLR0913 -- each argument is an option of the command line
     own --segments-topic, --dead-letters-topic and --erasures-topic: it reads the same events and touches nothing of
     the other.
 
+    --drain applies what waits, alone, and exits with 0 when every partition stands at the end of its log and of one
+    day. Partitions that were added to the topic are left alone: what stands in them waits for `segmenter repartition`.
+
     --dry-run reads the state and what waits, in a group of its own, and prints what would be applied, refused and
     moved; run it while no worker runs, for the state that it reads moves on with them.
     """
@@ -74,7 +81,7 @@ def run(  # noqa: PLR0913 -- each argument is an option of the command line
     elif embedded:
         with hosted(directory, **given) as place:
             begin_embedded(place)
-            run_worker(place, output, skip_lost_input=on_input_loss == "skip")
+            run_worker(place, output, skip_lost_input=on_input_loss == "skip", drain=drain)
     else:
         with placed(False, directory, **given) as place:
-            run_worker(place, output, skip_lost_input=on_input_loss == "skip")
+            run_worker(place, output, skip_lost_input=on_input_loss == "skip", drain=drain)

@@ -70,8 +70,8 @@ class Ending:
                 signal.signal(number, signal.SIG_IGN if self() else handler)
 
 
-def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False) -> None:
-    """Run until told to stop, then say in a line what was done."""
+def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False, drain: bool = False) -> None:
+    """Run until told to stop, or drain until nothing is left, then say in a line what was done."""
     configure_logs()
     settings = place.settings
     ending = Ending()
@@ -89,13 +89,18 @@ def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False) -
         if settings.metrics_port is not None:
             stack.enter_context(HealthServer(settings.metrics_port, ask, metrics.registry))
         worker = service.open_worker(
-            settings, telemetry, embedded=place.embedded, stopping=ending, skip_lost_input=skip_lost_input
+            settings,
+            telemetry,
+            embedded=place.embedded,
+            stopping=ending,
+            skip_lost_input=skip_lost_input,
+            draining=drain,
         )
         if worker is not None:
             telemetry.resumed(-1) if -1 in telemetry.paused_for else None
             running.append(worker)
             ending.of(worker)
-            worker.run()
+            worker.run(until=worker.drained if drain else None)
     counts = sum((Counter(s.state.counters) for s in telemetry.partitions.values()), Counter[str]())
     output.result({"counters": dict(counts)}, "stopped in good order")
 

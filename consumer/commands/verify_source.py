@@ -8,7 +8,7 @@ The judge itself (reports.verify) knows nothing of ours; this is its clerk, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from consumer.partition import START, DayEntry, PartitionState, decode_state
 from consumer.ports import TopicReader
 from consumer.publication import Topics
 from consumer.settings import Settings
-from features.redis_generation import Binding, read_binding
-from features.redis_store import RedisStore, guarded
+from features.redis_generation import Binding, Former, read_binding, read_former
+from features.redis_store import RedisStore
 from features.transaction import DAY_SECONDS, today_in
 from models.bundle import encode
 from models.redis_registry import RedisRegistry
@@ -31,7 +31,13 @@ from reports.verify_history import Reading, read_history
 CHUNK = 5_000
 
 
-Evidence = tuple[verify_input.Facts, verify_input.History, dict[int, bytes], list[verify_input.Partition]]
+Evidence = tuple[
+    verify_input.Facts,
+    verify_input.History,
+    dict[int, bytes],
+    list[verify_input.Partition],
+    list[verify_input.Chapter],
+]
 """What `reports.verify.verify` takes, in its order."""
 
 
@@ -62,23 +68,30 @@ def gather(where: Where, files: Sequence[Path], reading: Reading, now: float) ->
         raise Stop(ExitCode.USAGE, f"namespace {settings.namespace} holds no state: there is nothing to verify yet")
     store = RedisStore(client, settings.namespace, binding.generation)
     before = store.fences(range(binding.partitions))
-    partitions = [
-        _partition(where, binding, store, decode_state(fence.state), number) for number, fence in before.items()
-    ]
+    former = read_former(client, settings.namespace, binding.generation)
+    spans = [_spans(each, former[i - 1].epoch if i else 0) for i, each in enumerate(former)]
+    since = former[-1].epoch if former else 0
+    live = [_Span(p, binding, decode_state(f.state), store.day_log(p), since) for p, f in before.items()]
+    partitions = [_partition(where, span, store) for span in live]
+    chapters = _chapters(where, former, spans, partitions, now)
     if store.fences(range(binding.partitions)) != before:
         raise Stop(ExitCode.USAGE, "a worker is at work, and what is compared must stand still: stop it, then verify")
-    facts = facts_of(settings, binding, now)
+    facts = facts_of(settings, binding, now, spans[-1] if spans else ())
+    if chapters and where.completeness is None:
+        chapters, partitions = _as_complete(chapters, partitions)
     registry = RedisRegistry(client, settings.namespace, binding.generation)
-    versions = sorted({entry.version for partition in partitions for entry in partition.days})
+    every = [*partitions, *(partition for chapter in chapters for partition in chapter.partitions)]
+    versions = sorted({entry.version for partition in every for entry in partition.days})
     models = {version: encode(bundle) for version in versions if (bundle := registry.load(version)) is not None}
-    cutoff = None if binding.from_topic is not None else binding.cutoff  # beside a topic every id was compared
+    first = former[0].binding if former else binding
+    cutoff = None if first.from_topic is not None else binding.cutoff  # beside a topic every id was compared
     ids_from = 0 if cutoff is None else cutoff // DAY_SECONDS - settings.dedupe_days
     rows = read_history(files, reading, binding.cutoff, ids_from) if files else verify_input.History()
-    return facts, rows, models, partitions
+    return facts, rows, models, partitions, chapters
 
 
-def facts_of(settings: Settings, binding: Binding, now: float) -> verify_input.Facts:
-    """Return the rules that a namespace ran under."""
+def facts_of(settings: Settings, binding: Binding, now: float, came_from: Sequence[_Span] = ()) -> verify_input.Facts:
+    """Return the rules that a generation ran under; came_from: the partitions that its customers moved from."""
     rules = settings.rules
     return verify_input.Facts(
         partitions=binding.partitions,
@@ -99,14 +112,66 @@ def facts_of(settings: Settings, binding: Binding, now: float) -> verify_input.F
         erasure_key=settings.erasure_key_bytes,
         from_topic=binding.from_topic is not None,
         former=binding.former,
+        first_version=max((span.state.sweep.version for span in came_from), default=None),
     )
 
 
-def _partition(
-    where: Where, binding: Binding, store: RedisStore, state: PartitionState, number: int
-) -> verify_input.Partition:
-    topics, reader, sweep = where.settings.topics, where.reader, state.sweep
-    days = [msgspec.json.decode(entry, type=DayEntry) for entry in store.day_log(number)]
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """One partition of one generation: its output has epochs from `since` on, and below `until` where it has ended."""
+
+    number: int
+    binding: Binding
+    state: PartitionState
+    days: Sequence[bytes]
+    since: int
+    until: int | None = None
+
+
+def _spans(former: Former, since: int) -> list[_Span]:
+    return [
+        _Span(p, former.binding, decode_state(state), days, since, former.epoch)
+        for p, (state, days) in enumerate(zip(former.states, former.days, strict=True))
+    ]
+
+
+def _chapters(
+    where: Where,
+    former: Sequence[Former],
+    spans: Sequence[Sequence[_Span]],
+    live: Sequence[verify_input.Partition],
+    now: float,
+) -> list[verify_input.Chapter]:
+    """Return the generations before partitions were added. All marks are known there: nobody knows whose is where."""
+    marks = {hashed: mark for partition in live for hashed, mark in partition.marks.items()}
+    chapters = []
+    for i, each in enumerate(former):
+        facts = facts_of(where.settings, each.binding, now, spans[i - 1] if i else ())
+        parts = [replace(_partition(where, span, None), marks=marks) for span in spans[i]]
+        chapters.append(verify_input.Chapter(facts, parts))
+    return chapters
+
+
+def _as_complete(
+    chapters: Sequence[verify_input.Chapter], live: Sequence[verify_input.Partition]
+) -> tuple[list[verify_input.Chapter], list[verify_input.Partition]]:
+    """Give all partitions one completeness: a customer's first record may be in another one than his last."""
+    parts = [*(partition for chapter in chapters for partition in chapter.partitions), *live]
+    least = _completeness([record for partition in parts for record in partition.output])
+    return (
+        [
+            verify_input.Chapter(chapter.facts, [replace(part, completeness=least) for part in chapter.partitions])
+            for chapter in chapters
+        ],
+        [replace(part, completeness=least) for part in live],
+    )
+
+
+def _partition(where: Where, span: _Span, store: RedisStore | None) -> verify_input.Partition:
+    """Gather one partition; store: None where its generation has ended, and only its topics tell of it."""
+    topics, reader, number, state = where.settings.topics, where.reader, span.number, span.state
+    sweep, binding = state.sweep, span.binding
+    days = [msgspec.json.decode(entry, type=DayEntry) for entry in span.days]
     start = days[0].applied if days else state.applied
     earliest, end = reader.bounds(topics.input, number)
     first = max(start, earliest)
@@ -117,16 +182,17 @@ def _partition(
         [] if before_from is None else list(_records(reader, topics.input, number, max(before_from, earliest), start))
     )
     dead = _dead(reader, topics, number)
-    output = list(_output(reader, topics, number))
+    output, moved = _split(_output(reader, topics, number), span)
+    ended = where.committed is None or store is None
     return verify_input.Partition(
         number=number,
         start=start,
-        committed=state.applied if where.committed is None else where.committed.get(number, start),
+        committed=state.applied if ended else (where.committed or {}).get(number, start),
         input_from=earliest,
         input=given,
         output=output,
         days=[verify_input.DayEntry(e.number, e.day, e.version, e.model_hash, e.applied) for e in days],
-        states=dict(_states(store, number)),
+        states={} if store is None else dict(_states(store, number)),
         standing=verify_input.Standing(
             state.applied,
             sweep.number,
@@ -137,14 +203,29 @@ def _partition(
             [verify_input.Rewind(r.epoch, r.applied, r.sweep, r.cursor) for r in state.rewinds],
             [(gap.start, gap.stop) for gap in state.gaps],
         ),
-        completeness=where.completeness or _completeness(output),
-        statistics=store.statistics(number),
-        marks=_marks(where.client, store, number),
+        completeness=where.completeness or _completeness_of(span, output),
+        statistics=None if store is None else store.statistics(number),
+        marks={} if store is None else store.all_marks(number),
         dead={r.offset: dead[r.offset].reason for r in given if _is_of(dead.get(r.offset), r)},
         before=before,
         before_from=before_from,
         before_dead=frozenset(r.offset for r in before if _is_of(dead.get(r.offset), r)),
+        moved=moved,
     )
+
+
+def _split(
+    records: Iterator[verify_input.OutputRecord], span: _Span
+) -> tuple[list[verify_input.OutputRecord], list[verify_input.OutputRecord]]:
+    """Return what a generation published in a partition, and the copies of those who moved there before it began."""
+    own, moved = [], []
+    for record in records:
+        epoch = int(record.headers["epoch"]) if "epoch" in record.headers else span.since
+        if "moved_from" in record.headers:
+            moved += [record] if epoch == span.since else []
+        elif "moved_to" not in record.headers and span.since <= epoch < (span.until or epoch + 1):
+            own.append(record)
+    return own, moved
 
 
 def _records(reader: TopicReader, topic: str, number: int, first: int, stop: int) -> Iterator[verify_input.InputRecord]:
@@ -159,11 +240,6 @@ def _states(store: RedisStore, number: int) -> Iterator[tuple[str, bytes]]:
         more = len(chunk.ids) >= CHUNK
         after = chunk.positions[-1] if chunk.positions else after
         yield from ((name, blob) for name, blob in zip(chunk.ids, chunk.blobs, strict=True) if blob is not None)
-
-
-def _marks(client: Any, store: RedisStore, number: int) -> dict[str, bytes]:
-    found: dict[bytes, bytes] = guarded(lambda: client.hgetall(store.keys.of(number, "erased")))
-    return {hashed.decode(): mark for hashed, mark in found.items()}
 
 
 def _output(reader: TopicReader, topics: Topics, number: int) -> Iterator[verify_input.OutputRecord]:
@@ -184,6 +260,12 @@ def _completeness(output: Sequence[verify_input.OutputRecord]) -> verify_input.C
             if msgspec.json.decode(record.value, type=_Revision).revision != 1:
                 return "compacted"
     return "whole" if not output or output[0].offset <= 1 else "compacted"
+
+
+def _completeness_of(span: _Span, output: Sequence[verify_input.OutputRecord]) -> verify_input.Completeness:
+    """Say the same of a partition; where others had its first records, and which is forgotten, some are gone."""
+    unknown = bool(span.binding.former) and not span.since
+    return "compacted" if unknown else _completeness(output)
 
 
 class _Revision(msgspec.Struct):

@@ -124,6 +124,10 @@ class KafkaAdmin:
         known = self._known([TopicSpec(topic, 0)])[0]
         return None if known is None else TopicFacts(*known)
 
+    def add_partitions(self, topic: str, partitions: int) -> None:
+        """Let a topic have so many partitions; it can never have fewer again."""
+        self._do("adding partitions", lambda: self._client.create_partitions({topic: partitions}))
+
     def group_members(self, group: str) -> int:
         """Return how many members the group has; 0 for a group that does not exist."""
         described = self._coordinated(f"describing group {group}", lambda: self._client.describe_groups([group]))

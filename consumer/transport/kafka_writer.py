@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -72,7 +73,13 @@ class EventWriter:
         finally:
             discard(self._producer)
 
-    def send(self, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+    def send(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         """Write a record, to its key's partition (murmur2) unless one is given; a null key needs one.
 
         Waits while too much is outstanding. Raises `TransportError` as soon as a failed delivery is known: what was
@@ -81,7 +88,7 @@ class EventWriter:
         if partition is None:
             partition = self.partition_of(key)
         try:
-            future = self._producer.send(self._topic, key=key, value=value, partition=partition)
+            future = self._producer.send(self._topic, key=key, value=value, partition=partition, headers=list(headers))
         except LIBRARY_ERRORS as error:
             raise transport_error(f"publishing to {self._topic}", error) from error
         size = len(value or b"") + len(key or b"") + _RECORD_OVERHEAD

@@ -132,7 +132,7 @@ def test_committed_offsets_are_compared_where_the_broker_knows_them(where: Where
 
 
 def test_a_topic_that_lost_first_revisions_counts_as_compacted(where: Where, tmp_path: Path) -> None:
-    _, _, _, parts = gather(where, [], reading_of(where.settings), now=NOW)
+    _, _, _, parts, _ = gather(where, [], reading_of(where.settings), now=NOW)
     assert [part.completeness for part in parts] == ["whole", "whole"]
     topic = where.settings.topics.output
     (tmp_path / "recorded" / f"{topic}-0.records").unlink()
@@ -140,7 +140,7 @@ def test_a_topic_that_lost_first_revisions_counts_as_compacted(where: Where, tmp
     kept = [r for r in parts[0].output if r.offset > 20]
     recording.append(topic, 0, [InputRecord(r.offset, 0, r.key, r.value, tuple(r.headers.items())) for r in kept])
     recording.close()
-    _, _, _, parts = gather(where, [], reading_of(where.settings), now=NOW)
+    _, _, _, parts, _ = gather(where, [], reading_of(where.settings), now=NOW)
     assert [part.completeness for part in parts] == ["compacted", "whole"]
 
 
@@ -168,6 +168,6 @@ def test_a_namespace_without_a_state_is_named(redis_url: str, namespace: str) ->
 
 
 def test_the_days_begin_where_the_run_began(where: Where) -> None:
-    facts, _, models, parts = gather(where, [], reading_of(where.settings), now=NOW)
+    facts, _, models, parts, _ = gather(where, [], reading_of(where.settings), now=NOW)
     assert facts.first_day == FIRST - 1 == parts[0].days[0].day
     assert set(models) >= {entry.version for part in parts for entry in part.days}
