@@ -32,6 +32,7 @@ NOT_RUN_HERE = {
     ".venv/bin/segmenter --help": "needs the environment of make; --help runs in tests/consumer/commands/test_cli.py",
     ". .venv/bin/activate": "the same",
     "docker compose": "needs a Docker engine; docker-compose.yml says that it was not run",
+    "kafka-transactions.sh": "needs Kafka's own tools and a broker that lost a marker",
 }
 """Commands in fenced blocks that tests/test_docs_run.py does not execute, by their beginning, and why."""
 

@@ -57,6 +57,8 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         super().__init__(*args, **config)
         self.why: BaseException | None = None
         self.opening = True
+        self.lost = 0
+        """So many connections broke: what was asked over them may have been asked twice."""
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
         if self.opening and _says_no(self.why):
@@ -64,7 +66,11 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         connection = super().get_connection(*args, **options)
         connection.init_future.add_errback(self._note)
         connection.close_future.add_errback(self._note)
+        connection.close_future.add_errback(self._count)
         return connection
+
+    def _count(self, _error: BaseException) -> None:
+        self.lost += 1
 
     def _note(self, error: BaseException) -> None:
         if not _says_no(self.why):  # the brokers close the connection after a refusal: that it is closed tells less

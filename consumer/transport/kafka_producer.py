@@ -39,6 +39,12 @@ def commit(producer: Any, deadline: float) -> None:
     _wait(producer, _manager(producer).begin_commit(), deadline)
 
 
+def connections_lost(producer: Any) -> int:
+    """Return how many connections of a producer broke so far (`kafka_errors.build` counts them)."""
+    lost: int = producer._sender._client._manager.lost  # noqa: SLF001 -- the library offers no way to its connections
+    return lost
+
+
 def knows_topic(producer: Any, topic: str, patience_s: float) -> bool:
     """Tell whether the brokers know a topic; one that was just created may take them a moment.
 

@@ -9,6 +9,10 @@ The order is what keeps three defects of the library harmless (test_kafka_python
 on its real classes). It commits a transaction although a batch of it died (T1): so nothing is in flight, and every
 future has succeeded, before 6. A producer that aborted commits the old offsets with its next transaction (T2): so
 none survives an error. Its waits have no end (T3): so ours have.
+
+A request whose connection broke is sent again, and the first one may still stand in the broker's queue. In this version
+of the protocol nothing tells two transactions of one epoch apart: it would end the NEXT one in its middle, or put the
+old offsets into it. So no producer survives a lost connection within a transaction; the next one has another epoch.
 """
 
 from __future__ import annotations
@@ -23,7 +27,15 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumer.ports import Committed, Membership, OutputRecord, TransportError
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
-from consumer.transport.kafka_producer import commit, discard, flush, knows_topic, last_error, send_offsets
+from consumer.transport.kafka_producer import (
+    commit,
+    connections_lost,
+    discard,
+    flush,
+    knows_topic,
+    last_error,
+    send_offsets,
+)
 from consumer.transport.kafka_settings import KafkaSettings
 
 TRANSACTION_TIMEOUT_S = 15.0
@@ -110,17 +122,19 @@ class KafkaSink:
         """Write records and input offsets in one transaction (PROTOCOL A3); records may be empty.
 
         Returns only when the transaction is known to be committed. On any `TransportError` its
-        outcome is unknown and the producer must be opened again (PROTOCOL A4).
+        outcome is unknown. Afterwards `opened` tells whether the producer must be opened again (PROTOCOL A4).
         """
         self._refuse_unfenced(offsets, membership)  # 1
         producer = self._taken()
+        lost = connections_lost(producer)
         try:
             self._transact(producer, records, offsets, membership)
         except LIBRARY_ERRORS as error:
             cause = last_error(producer) or error
             raise transport_error(f"publishing {len(records)} records", cause) from error
         else:
-            self._producer, producer = producer, None  # 8
+            if connections_lost(producer) == lost:
+                self._producer, producer = producer, None  # 8
         finally:
             if producer is not None:
                 discard(producer)

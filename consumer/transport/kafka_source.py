@@ -23,6 +23,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import (
     FencedInstanceIdError,
     KafkaError,
+    KafkaTimeoutError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
     UnknownTopicOrPartitionError,
@@ -194,6 +195,12 @@ class KafkaSource:
     def _committed(self, partition: int, left_s: float) -> Committed | None:
         try:
             found = self._consumer.committed(self._of(partition), metadata=True, timeout_ms=max(1, int(left_s * 1000)))
+        except KafkaTimeoutError as error:
+            raise TransportError(
+                f"the committed offset of {self._topic}-{partition} is in doubt: a transaction has not ended, or the "
+                "broker is slow to answer; if it stays so: docs/operations.md, An offset stays in doubt",
+                retriable=True,
+            ) from error
         except LIBRARY_ERRORS as error:
             raise transport_error(f"asking for the committed offset of {self._topic}-{partition}", error) from error
         return None if found is None else Committed(found.offset, found.metadata or "")

@@ -9,6 +9,7 @@ are the network, whose requests are answered in the calling thread, and the accu
 What the cluster does wrong is planned, request by request:
 
     faults.plan("offsets", IllegalGenerationError)    refused so, once; also "init", "batch" or "end"
+    faults.plan("end", KafkaConnectionError)          not received, its connection broke: the library sends it again
     faults.plan("end")                                not received, never answered: the caller's time runs out
     faults.plan("end_lost")                           carried out, never answered
     assert not faults.planned
@@ -62,13 +63,15 @@ class Faults:
         self._planned.setdefault(request, deque()).append(error)
 
     def code(self, request: Request) -> int:
-        """Return the error that is due, 0 for none. Raises `Unanswered`."""
+        """Return the error that is due, 0 for none. Raises `Unanswered`, `KafkaConnectionError`."""
         queue = self._planned.get(request)
         if not queue:
             return 0
         error = queue.popleft()
         if error is None:
             raise Unanswered
+        if error is errors.KafkaConnectionError:
+            raise error
         return int(error.errno)
 
     def clear(self) -> None:
@@ -121,14 +124,24 @@ class MemoryProducer:
         self._kafka, self._faults, self._id = cluster.kafka, cluster.faults, transactional_id
         self._batches: dict[TopicPartition, list[tuple[OutputRecord, Acknowledgement]]] = {}
         self._transaction: Transaction | None = None
-        self._transaction_manager: Any = TransactionManager(transactional_id=transactional_id, api_version=API_VERSION)
+        self._transaction_manager: Any = TransactionManager(
+            transactional_id=transactional_id,
+            api_version=API_VERSION,
+            metadata=SimpleNamespace(add_coordinator=lambda *_: COORDINATOR),
+        )
         self._transaction_manager._transaction_coordinator = COORDINATOR
         self._transaction_manager._consumer_group_coordinator = COORDINATOR
         self._closed = False
         self._metadata = SimpleNamespace(
             partitions_for_topic=self._partitions_for_topic, request_update=_answered, unauthorized_topics=frozenset()
         )
-        self._sender = SimpleNamespace(add_topic=lambda _: None, wakeup=self._pump, force_close=lambda: None)
+        self._connections = SimpleNamespace(lost=0)
+        self._sender = SimpleNamespace(
+            add_topic=lambda _: None,
+            wakeup=self._pump,
+            force_close=lambda: None,
+            _client=SimpleNamespace(_manager=self._connections),
+        )
 
     def init_transactions(self) -> None:
         result = self._transaction_manager.initialize_transactions()
@@ -175,6 +188,9 @@ class MemoryProducer:
                     answer = self._answer(handler.request)
                 except Unanswered:
                     handler.result._latch = Never()
+                except errors.KafkaConnectionError as error:
+                    self._connections.lost += 1
+                    handler.on_complete(correlation, error)
                 else:
                     handler.on_complete(correlation, answer)
             elif self._batches:
@@ -227,6 +243,9 @@ class MemoryProducer:
         epoch = -1 if code else self._kafka.open_producer(self._id)
         self._transaction = None
         return SimpleNamespace(error_code=code, producer_id=7, producer_epoch=epoch)
+
+    def _FindCoordinatorRequest(self, _request: Any) -> Any:  # noqa: N802 -- named as its request
+        return SimpleNamespace(error_code=0, coordinators=())
 
     def _AddPartitionsToTxnRequest(self, request: Any) -> Any:  # noqa: N802 -- named as its request
         code = self._fence()

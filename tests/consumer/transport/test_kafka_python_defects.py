@@ -33,6 +33,7 @@ from consumer.transport.kafka_admin import TopicSpec, admin
 from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource
 from consumer.transport.kafka_writer import EventWriter
 from tests.consumer.transport.transport_contract import collect, flow
+from tests.harness.live import wait_until
 
 A, B = TopicPartition("in", 0), TopicPartition("in", 1)
 OUT = TopicPartition("out", 0)
@@ -196,6 +197,18 @@ def test_no_producer_of_ours_outlives_an_error(embedded: KafkaSettings, cause: B
     broken._sender.join(10)
     assert not broken._sender.is_alive()
     source.close()
+
+
+def test_connections_that_broke_are_counted_where_the_library_hides_them() -> None:
+    with EmbeddedBroker() as broker:
+        settings = KafkaSettings(broker.bootstrap, embedded=True)
+        make_topic(settings, "out")
+        sink = KafkaSink(settings, "t", "group", "in")
+        sink.open()
+        producer = sink._producer
+        assert kafka_producer.connections_lost(producer) == 0
+    wait_until(lambda: kafka_producer.connections_lost(producer) > 0, "a connection that broke with its broker", 20)
+    sink.close()
 
 
 # --- T3: waits without an end (that ours end: test_kafka_silence.py) ----------------------------------------------

@@ -72,6 +72,24 @@ def test_what_the_cluster_does_wrong_is_an_error_and_leaves_all_or_nothing(
     assert everything(memory.reader(), output) == ([b"1"] if committed else [])
 
 
+@pytest.mark.parametrize("request_", ["offsets", "end"])
+def test_no_producer_of_ours_outlives_a_lost_connection(memory: ProducerTransport, request_: str) -> None:
+    topic, output = memory.topic(), memory.topic()
+    source = joined(memory, topic)
+    sink = memory.sink("t", GROUP + topic, topic, before_commit=lambda: None)
+    sink.open()
+    memory.cluster.faults.plan(request_, errors.KafkaConnectionError)  # type: ignore[arg-type]  # a parameter is str
+    sink.publish([out(output, b"1")], {0: Committed(1, "1:1")}, source.membership())
+    assert not memory.cluster.faults.planned
+    survived = sink.opened
+    assert not survived, "the first request may still arrive, in the middle of the next transaction"
+    sink.open()
+    sink.publish([out(output, b"2")], {0: Committed(2, "1:2")}, source.membership())
+    assert sink.opened
+    assert source.committed(frozenset({0}), 0)[0] == Committed(2, "1:2")
+    assert everything(memory.reader(), output) == [b"1", b"2"]
+
+
 def test_producer_that_cannot_be_opened_is_an_error(memory: ProducerTransport) -> None:
     sink = memory.sink("t", "g", "topic", before_commit=lambda: None)
     memory.cluster.faults.plan("init")
