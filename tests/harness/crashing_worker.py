@@ -8,7 +8,8 @@ It is `segmenter run OPTION ...` with a crash point: at the Nth time POINT is re
     twice   SIGTERM, and at once another
 
 The settings come from the environment, as ever. `fired` is written to the file named by CRASH_FILE just before.
-With FIXED_MODEL its learner learns nothing.
+With FIXED_MODEL its learner learns nothing. With EXPIRING, a topic's name, batches of that topic reach their delivery
+timeout at once while the file EXPIRING_WHILE is there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from kafka.producer.producer_batch import ProducerBatch
 
 from consumer import cli, service
 from tests.harness.fixed_learner import FixedLearner
@@ -47,6 +51,16 @@ class SignalAt:
                 os.kill(os.getpid(), number)
 
 
+def let_expire(topic: str, while_there: Path) -> None:
+    """Let the library find batches of a topic too old, before they are sent or on their way."""
+    truly = ProducerBatch.has_reached_delivery_timeout
+
+    def reached(batch: Any, *args: Any, **named: Any) -> bool:
+        return (batch.topic_partition.topic == topic and while_there.exists()) or truly(batch, *args, **named)
+
+    ProducerBatch.has_reached_delivery_timeout = reached
+
+
 def main() -> None:
     """Run until told to stop, or until the crash."""
     point, times, *rest = sys.argv[1:]
@@ -55,6 +69,8 @@ def main() -> None:
     service.open_worker = partial(service.open_worker, crash_point=at)
     if os.environ.get("FIXED_MODEL"):
         vars(service)["learner_named"] = lambda _name: FixedLearner()
+    if topic := os.environ.get("EXPIRING"):
+        let_expire(topic, Path(os.environ["EXPIRING_WHILE"]))
     sys.exit(cli.run(["run", *rest]))
 
 
