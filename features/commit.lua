@@ -1,6 +1,7 @@
 -- One commit of one partition: check the fence, validate everything, then write everything (PROTOCOL A2).
 -- Lua does not roll back, so nothing is written before the last check; the first write is a command that
--- a store without memory refuses (HSET), so "out of memory" also comes before anything is written.
+-- a store without memory refuses (HSET), so "out of memory" also comes before anything is written. A command that
+-- the user may not run would fail in the middle as well: all are asked for first, where the server can tell (Redis 7).
 --
 -- KEYS, all in the partition's slot; <p> = {namespace:partition}, <g> = generation
 --   1  <p>:generation        string  the generation that is live here (PROTOCOL H1)
@@ -23,7 +24,8 @@
 --  20 what to store as parent: the parent, but after a divergence the commit that Kafka knows (PROTOCOL B4),
 --  21 checksum of 4, 20 and 5, 22 checksum of the outbox;
 --   then the states, position and id of each new one, the ids deleted, hash and mark of each mark, the rows.
--- Returns 'OK', or the reason of the refusal: 'GENERATION', 'FENCED', 'STEP', or 'KEY <key>'.
+-- Returns 'OK', or the reason of the refusal: 'GENERATION', 'FENCED', 'STEP', 'KEY <key>', or
+-- 'RIGHT <command>'.
 
 local FIXED_KEYS, FIXED_ARGS = 12, 22
 local TYPES = {'string', 'hash', 'string', 'string', 'zset', 'list', 'hash', 'hash', 'string', 'string', 'string', 'string'}
@@ -37,6 +39,13 @@ if stored[1] ~= ARGV[2] then return 'FENCED' end
 if stored[2] == ARGV[4] then return 'OK' end  -- our own commit, its reply was lost
 if stored[2] ~= ARGV[3] then return 'STEP' end
 
+local WRITES = {
+  {'HSET', KEYS[2], '', ''}, {'SET', KEYS[3], ''}, {'RPUSH', KEYS[6], ''}, {'DEL', KEYS[9]}, {'APPEND', KEYS[9], ''},
+  {'HDEL', KEYS[7], ''}, {'MSET', KEYS[3], ''}, {'ZADD', KEYS[5], 0, ''}, {'ZREM', KEYS[5], ''},
+}
+for _, write in ipairs(redis.acl_check_cmd and WRITES or {}) do
+  if not redis.acl_check_cmd(unpack(write)) then return 'RIGHT ' .. write[1]:lower() end
+end
 for i = 3, FIXED_KEYS do
   local kind = redis.call('TYPE', KEYS[i]).ok
   if kind ~= 'none' and kind ~= TYPES[i] then return 'KEY ' .. KEYS[i] end

@@ -126,11 +126,13 @@ def guarded(call: Callable[[], T], key: bytes | None = None) -> T:
             raise StoreUnavailable(f"Redis cannot do it now: {text}") from None
         if text.startswith("WRONGTYPE") and key is not None:
             raise InvalidKey(key.decode(), "holds a value of another type; nothing was written") from None
-        raise StoreRefused(f"Redis refused a command: {text}") from None
+        raise StoreRefused(f"Redis refused a command: {text}{_remedy(text)}") from None
 
 
 def _remedy(text: str) -> str:
-    """Return what to do about a connection that time does not mend, "" for the others."""
+    """Return what to do about what only a person can mend, "" for the rest."""
+    if "no permissions" in text.lower():
+        return "; deploy/redis-users.acl has all that is needed"
     if "CERTIFICATE" in text:
         return (
             "; SEGMENTER_REDIS_SSL_CAFILE must hold the authority behind the server's certificate, and that one must "
@@ -330,4 +332,8 @@ def _refusal(partition: int, verdict: str) -> StoreError:
         return Fenced(f"partition {partition}: another worker holds a higher epoch")
     if verdict == "STEP":
         return OutOfStep(f"partition {partition}: Redis is not at the commit that this one follows")
+    if verdict.startswith("RIGHT "):
+        command = verdict.removeprefix("RIGHT ")
+        text = f"its user has no permissions to run the '{command}' command; nothing was written"
+        return StoreRefused(f"Redis refused a command: {text}{_remedy(text)}")
     return InvalidKey(verdict.removeprefix("KEY "), "holds something that is not ours; nothing was written")
