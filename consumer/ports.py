@@ -122,6 +122,15 @@ class Source(Protocol):
     def ends(self, partitions: frozenset[int]) -> dict[int, int]:
         """Return the end offsets of any partitions of the topic: one question, where `bounds` asks two."""
 
+    def positions(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Return the offsets that would be read next, asking nobody; a partition that is not ours is left out."""
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again with a new consumer; all that was ours is told as revoked.
+
+        Raises `TransportError`, with the old consumer still in place, where no new one can be made.
+        """
+
     def facts(self) -> TopicFacts | None:
         """Return the topic as the client's metadata has it, asking nobody; None where it cannot be told.
 

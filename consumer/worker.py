@@ -39,6 +39,7 @@ from consumer.preparation import Decider, as_commit
 from consumer.publication import output_records
 from consumer.step import refuse_foreign, wanted
 from consumer.takeover import Takeover, lost_input
+from consumer.watchdog import Remedy, Watchdog
 from features.codec import InvalidState
 from features.store import (
     Fence,
@@ -81,10 +82,12 @@ class Worker:
         plan: Plan,
         *,
         now: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = time.monotonic,
         crash_point: Callable[[str], None] = never,
     ) -> None:
         self._parts, self._plan = parts, plan
         self._now, self._crash_point = now, crash_point
+        self._elapsed = elapsed
         self._observer = parts.observer
         self._takeover = Takeover(parts, plan, crash_point)
         self._leader = Leader(
@@ -96,6 +99,7 @@ class Worker:
             refine_every_days=plan.refine_every_days,
         )
         self._topic = TopicGuard(plan.topics.input, plan.topic_id, plan.partitions, may_grow=plan.draining)
+        self._watchdog = Watchdog()
         self._lanes: dict[int, Lane] = {}
         self._planner = Planner(parts, plan, self._leader, self._lanes, now)
         self._decider = Decider(parts, plan)
@@ -161,6 +165,7 @@ class Worker:
         self._poll()  # 1
         try:
             self._compare_fences()
+            self._watch_for_stalls()
             self._take_over()  # 2
             prepared = self._prepare()  # 3, 4
             self._finish(self._commit(prepared))  # 5, 6
@@ -303,6 +308,27 @@ class Worker:
             except InvalidKey as error:
                 self._observer.trouble(f"looking after partition {partition}", error)
         return found
+
+    def _watch_for_stalls(self) -> None:
+        """Set a consumer right that gives nothing of what is there (FAULTS 31)."""
+        now, source = self._elapsed(), self._parts.source
+        if not self._watchdog.due(now):
+            return
+        waiting = {p: lane.epoch for p, lane in self._lanes.items() if lane.buffer is None and lane.blocked is None}
+        still = self._watchdog.note(waiting, source.positions(frozenset(waiting)), now)
+        try:
+            stalled = self._watchdog.judge(source.ends(still) if still else {}, now)
+        except TransportError:
+            self._watchdog.forget()
+            raise
+        for partition, remedy in stalled.items():
+            self._observer.stalled(partition, remedy.value)
+            if remedy is Remedy.SEEK:
+                source.seek(partition, self._lanes[partition].state.applied)
+        if Remedy.REJOIN in stalled.values():
+            source.rejoin()
+            for partition in self._lanes.keys() | self._pending:
+                self._forget(partition)
 
     # 2 -- take over ----------------------------------------------------------------------------------
 

@@ -110,6 +110,14 @@ class DrySource:
         """Ask the real source."""
         return self._source.ends(partitions)
 
+    def positions(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Look at the real source."""
+        return self._source.positions(partitions)
+
+    def rejoin(self) -> None:
+        """Join the random group anew."""
+        self._source.rejoin()
+
     def facts(self) -> TopicFacts | None:
         """Ask the real source."""
         return self._source.facts()

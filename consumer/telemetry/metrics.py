@@ -103,6 +103,9 @@ def _process(told: Telemetry | None) -> Iterator[Metric]:
         "segmenter_takeovers", "Partitions taken over, by how they were found.", labels=["verdict"]
     )
     troubles = CounterMetricFamily("segmenter_troubles", "Failures that were tried again, by kind.", labels=["error"])
+    stalls = CounterMetricFamily(
+        "segmenter_stalls", "Partitions whose input waited but did not come, by what was tried.", labels=["remedy"]
+    )
     version = GaugeMetricFamily("segmenter_model_version", "The newest model that this worker knows.")
     published = CounterMetricFamily("segmenter_models_published", "Models that this worker made as the leader.")
     if told is not None:
@@ -112,9 +115,11 @@ def _process(told: Telemetry | None) -> Iterator[Metric]:
             takeovers.add_metric([verdict.replace(" ", "_")], n)
         for kind, n in told.troubles.copy().items():
             troubles.add_metric([kind], n)
+        for remedy, n in told.stalls.copy().items():
+            stalls.add_metric([remedy], n)
         version.add_metric([], told.model_version)
         published.add_metric([], told.models_published)
-    yield from (paused, takeovers, troubles, version, published)
+    yield from (paused, takeovers, troubles, stalls, version, published)
 
 
 def names() -> tuple[str, ...]:

@@ -63,6 +63,7 @@ class Telemetry:
         self.verdicts: dict[str, int] = {}
         self.paused_for: dict[int, str] = {}
         self.troubles: dict[str, int] = {}
+        self.stalls: dict[str, int] = {}
         self._trouble: tuple[float, str] | None = None
         self._said: dict[tuple[str, str], float] = {}
         self.model_version = 0
@@ -111,6 +112,11 @@ class Telemetry:
         """Say that it goes on."""
         self.paused_for.pop(partition, None)
         self._log.info("partition resumed", partition=partition)
+
+    def stalled(self, partition: int, remedy: str) -> None:
+        """Say that input waits but does not come, and what is tried."""
+        self.stalls[remedy] = self.stalls.get(remedy, 0) + 1
+        self._log.error("consumer stalled", partition=partition, remedy=remedy)
 
     def model_published(self, bundle: Bundle, waited_for: int) -> None:
         """Say that a model is live."""

@@ -36,6 +36,10 @@ from consumer.transport.kafka_settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
+_ENDS_S = 3.0
+"""Asked often, and soon again: a worker that is told to end does not wait longer for a silent broker."""
+_LEAVE_S = 5.0
+
 NOBODY = Membership(-1, "", None, frozenset())
 """What a consumer outside the group is; nothing may be published in its name."""
 
@@ -77,13 +81,19 @@ class KafkaSource:
     ) -> None:
         """Connect and subscribe; the group is joined by the first polls. Raises `TransportError`."""
         self._tuning = tuning or SourceTuning()
-        self._instance = instance
+        self._settings, self._group, self._instance = settings, group, instance
         self._topic, self._embedded = topic, settings.embedded
-        self._consumer = build(
+        self._membership = NOBODY
+        self._consumer = self._make()
+        self._listener = self._subscribe()
+        self._await_metadata()
+
+    def _make(self) -> Any:
+        return build(
             KafkaConsumer,
-            **settings.reading(),
-            group_id=group,
-            group_instance_id=instance,
+            **self._settings.reading(),
+            group_id=self._group,
+            group_instance_id=self._instance,
             partition_assignment_strategy=[CooperativeStickyAssignor],
             max_poll_records=self._tuning.max_poll_records,
             max_partition_fetch_bytes=self._tuning.max_partition_fetch_bytes,
@@ -93,10 +103,11 @@ class KafkaSource:
             max_poll_interval_ms=int(self._tuning.max_poll_interval_s * 1000),
             metadata_max_age_ms=int(self._tuning.metadata_age_s * 1000),
         )
-        self._listener = RebalanceListener(self._consumer)
-        self._membership = NOBODY
-        self._consumer.subscribe([topic], listener=self._listener)
-        self._await_metadata()
+
+    def _subscribe(self) -> RebalanceListener:
+        listener = RebalanceListener(self._consumer)
+        self._consumer.subscribe([self._topic], listener=listener)
+        return listener
 
     def _await_metadata(self) -> None:
         # A leader that joins before it knows the topic assigns nothing, and joins again once it does: a second lost,
@@ -110,6 +121,19 @@ class KafkaSource:
         except LIBRARY_ERRORS as error:
             self.close()
             raise transport_error(f"looking for topic {self._topic}", error) from error
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again with a new consumer; all that was ours is told as revoked.
+
+        Raises `TransportError`, with the old consumer still in place, where no new one can be made.
+        """
+        new, gone = self._make(), {each.partition for each in self._consumer.assignment()}
+        self.close()
+        revoked = gone | self._listener.revoked
+        self._consumer, self._membership = new, NOBODY
+        self._listener = self._subscribe()
+        with self._listener.lock:
+            self._listener.revoked |= revoked
 
     def poll(self, timeout_s: float) -> Mapping[int, Sequence[InputRecord]]:
         """Return new records by partition, in offset order; takes part in rebalances meanwhile.
@@ -245,13 +269,20 @@ class KafkaSource:
         return {each.partition: (first[each], end[each]) for each in asked}
 
     def ends(self, partitions: frozenset[int]) -> dict[int, int]:
-        """Return the end offsets of any partitions of the topic."""
-        timeout_ms = int(self._tuning.call_timeout_s * 1000)
+        """Return the end offsets of any partitions of the topic, those of a read_committed reader."""
+        timeout_ms = int(min(_ENDS_S, self._tuning.call_timeout_s) * 1000)
         try:
             found = self._consumer.end_offsets([self._of(each) for each in partitions], timeout_ms=timeout_ms)
         except LIBRARY_ERRORS as error:
             raise transport_error(f"asking for the ends of {self._topic}", error) from error
         return {each.partition: end for each, end in found.items()}
+
+    def positions(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Return the offsets that would be read next, asking nobody; a partition that is not ours is left out."""
+        # The library's own `position` may ask the broker first.
+        found = {each: self._consumer._subscription.assignment.get(self._of(each)) for each in partitions}  # noqa: SLF001
+        at = {each: state.position for each, state in found.items() if state is not None}
+        return {each: position.offset for each, position in at.items() if position is not None}
 
     def facts(self) -> TopicFacts | None:
         """Return the topic as the client's metadata has it; None from the embedded broker, which knows no ids."""
@@ -264,9 +295,10 @@ class KafkaSource:
         return None if topic_id is None else TopicFacts(str(topic_id), len(partitions))
 
     def close(self) -> None:
-        """Leave the group; a broker that does not answer is given `call_timeout_s`."""
+        """Leave the group; a broker that does not answer is given `_LEAVE_S`: the process is about to end."""
         try:
-            self._consumer.close(autocommit=False, timeout_ms=int(self._tuning.call_timeout_s * 1000))
+            timeout_s = min(_LEAVE_S, self._tuning.call_timeout_s)
+            self._consumer.close(autocommit=False, timeout_ms=int(timeout_s * 1000))
         except KafkaError as error:
             log.warning("leaving the group failed: %s", error)
 

@@ -8,8 +8,8 @@ It is `segmenter run OPTION ...` with a crash point: at the Nth time POINT is re
     twice   SIGTERM, and at once another
 
 The settings come from the environment, as ever. `fired` is written to the file named by CRASH_FILE just before.
-With FIXED_MODEL its learner learns nothing. With EXPIRING, a topic's name, batches of that topic reach their delivery
-timeout at once while the file EXPIRING_WHILE is there.
+With FIXED_MODEL its learner learns nothing. EXPIRING and STALLING build faults into the Kafka client: see
+tests.harness.client_faults.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from kafka.producer.producer_batch import ProducerBatch
 
 from consumer import cli, service
+from tests.harness.client_faults import let_expire, let_stall
 from tests.harness.fixed_learner import FixedLearner
 
 ACTIONS = {
@@ -51,16 +49,6 @@ class SignalAt:
                 os.kill(os.getpid(), number)
 
 
-def let_expire(topic: str, while_there: Path) -> None:
-    """Let the library find batches of a topic too old, before they are sent or on their way."""
-    truly = ProducerBatch.has_reached_delivery_timeout
-
-    def reached(batch: Any, *args: Any, **named: Any) -> bool:
-        return (batch.topic_partition.topic == topic and while_there.exists()) or truly(batch, *args, **named)
-
-    ProducerBatch.has_reached_delivery_timeout = reached
-
-
 def main() -> None:
     """Run until told to stop, or until the crash."""
     point, times, *rest = sys.argv[1:]
@@ -71,6 +59,8 @@ def main() -> None:
         vars(service)["learner_named"] = lambda _name: FixedLearner()
     if topic := os.environ.get("EXPIRING"):
         let_expire(topic, Path(os.environ["EXPIRING_WHILE"]))
+    if begins := os.environ.get("STALLING"):
+        let_stall(Path(begins))
     sys.exit(cli.run(["run", *rest]))
 
 

@@ -369,6 +369,13 @@ class MemorySource:
     def bounds(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
         return {each: self._kafka.reader().bounds(self._topic, each) for each in partitions}
 
+    def positions(self, partitions: frozenset[int]) -> dict[int, int]:
+        return {each: self._positions[each] for each in partitions & self._positions.keys()}
+
+    def rejoin(self) -> None:
+        self._group().leave(self._member)
+        self._apply(set())
+
     def facts(self) -> TopicFacts | None:
         return self._kafka.reader().facts(self._topic)
 

@@ -205,7 +205,7 @@ class World:
             erasure_key=b"key",
             instance=self.instance,
         )
-        made = Worker(parts, plan, now=self.clock, crash_point=point)
+        made = Worker(parts, plan, now=self.clock, elapsed=self.clock, crash_point=point)
         self.workers.append(made)
         return made
 

@@ -223,6 +223,16 @@ class TestMetrics:
         telemetry.resumed(2)
         assert ("segmenter_paused", "2") not in scraped(metrics)
 
+    def test_a_stall_is_an_error_and_counted_by_what_was_tried(self) -> None:
+        telemetry, log = told()
+        metrics = Metrics(frozenset)
+        metrics.of(telemetry)
+        for remedy in ("seek", "seek", "rejoin"):
+            telemetry.stalled(1, remedy)
+        assert log.lines[-1] == ("error", "consumer stalled", {"partition": 1, "remedy": "rejoin"})
+        found = scraped(metrics)
+        assert (found["segmenter_stalls_total", "seek"], found["segmenter_stalls_total", "rejoin"]) == (2, 1)
+
     def test_every_name_begins_with_the_services(self) -> None:
         assert len(names()) >= 15
         assert all(name.startswith("segmenter_") for name in names())

@@ -231,6 +231,33 @@ class SourceContract:
         flow(second)
         assert collect(second, 2).keys() == moved
 
+    def test_position_is_where_reading_goes_on(self, transport: Transport) -> None:
+        topic = transport.topic()
+        source = joined(transport, topic)
+        flow(source)
+        transport.write(topic, 0, [(b"k", b"0"), (b"k", b"1")])
+        collect(source, 2)
+        assert source.positions(ALL) == {0: 2, 1: 0, 2: 0, 3: 0}
+        assert source.ends(ALL) == source.positions(ALL)
+        source.seek(0, 1)
+        assert source.positions(frozenset({0, 9})) == {0: 1}
+
+    def test_who_joins_anew_has_lost_everything_and_gets_it_again(self, transport: Transport) -> None:
+        topic = transport.topic()
+        source = joined(transport, topic)
+        flow(source)
+        before = source.membership()
+        source.rejoin()
+        assert source.rebalanced() == (frozenset(), ALL)
+        assert source.positions(ALL) == {}
+        join(transport, source)
+        assert source.rebalanced() == (ALL, frozenset())
+        assert source.membership().member_id != before.member_id
+        transport.write(topic, 1, [(b"k", b"v")])
+        for partition in ALL:
+            source.seek(partition, 0)
+        assert values(collect(source, 1)[1]) == [b"v"]
+
     def test_calls_about_a_partition_that_is_gone_are_harmless(self, transport: Transport) -> None:
         topic = transport.topic()
         first = joined(transport, topic)
@@ -566,6 +593,15 @@ class CommitContract:
         reading = joined(transport, fed)
         flow(reading)
         assert values(collect(reading, 3)[0]) == [b"0", b"1", b"2"]
+        # Nor do trailing markers, or a transaction that is still open, look like input that does not come.
+        end = reading.ends(frozenset({0}))
+        transport.poll_until([reading], lambda: reading.positions(frozenset({0})) == end)
+        with interrupted() as hook:
+            opened(transport, topic, "open", hook).publish(
+                [out(fed, b"lost")], {0: Committed(9, "1:9")}, source.membership()
+            )
+        reading.poll(0.2)
+        assert reading.positions(frozenset({0})) == reading.ends(frozenset({0})) == end
 
     def test_member_that_left_cannot_commit(self, transport: Transport) -> None:
         topic, output = transport.topic(), transport.topic()
