@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from features.codec import SCHEMA
 from features.identity import POSITION_BITS
 from features.transaction import EPOCH_ORDINAL
 
@@ -126,6 +127,8 @@ class Rules(msgspec.Struct, frozen=True):
     ahead_customers: int = 3
     clock: Clock = "wall"
     emit: Literal["changes", "all"] = "changes"
+    schema: int = SCHEMA
+    """In which customers' states are written: the binding's (features.codec)."""
 
 
 class History(msgspec.Struct, frozen=True):

@@ -117,6 +117,7 @@ def raised(
     day_of: Mapping[str, int],
     *,
     same_generation: bool,
+    schema: int | None = None,
 ) -> tuple[dict[str, bytes], dict[str, int]]:
     """Raise revision, segment and entered day to what was published (B4).
 
@@ -124,7 +125,7 @@ def raised(
     nothing is made up: the replay brings him back, and his revisions go on. The label at the start of a
     customer's day stays what Redis knew, so that the replay decides by the same anchor as the first time.
     day_of: the day of each `entered_on`. Another generation has other segments: of it only the revision
-    is raised, so that everybody is published anew under the new ones.
+    is raised, so that everybody is published anew under the new ones. schema: in which states are written.
     """
     states = decode_states(blobs)
     heads, sweep = states.heads, state.sweep
@@ -150,6 +151,6 @@ def raised(
         heads["segment"][row] = record.segment.id
         heads["previous"][row] = record.previous.id if record.previous else 0
         heads["entered_day"][row] = day_of[record.entered_on]
-    blobs_out = encode_states(States(heads, states.ledger, states.seen), np.array(chosen, np.int64))
+    blobs_out = encode_states(States(heads, states.ledger, states.seen), np.array(chosen, np.int64), schema)
     written = {customers[row]: blob for row, blob in zip(chosen, blobs_out, strict=True)}
     return written, lost

@@ -371,7 +371,7 @@ class Repartition:
         """Write some customers to their new partitions. Sweeps are counted anew there: no head may name an old one."""
         states = decode_states(blobs)
         states.heads["sweep"] = 0
-        encoded = encode_states(states, np.arange(len(names)))
+        encoded = encode_states(states, np.arange(len(names)), self._binding.schema)
         homes = np.array([self._home(name) for name in names], np.int64)
         for target in np.unique(homes).tolist():
             rows = np.flatnonzero(homes == target).tolist()

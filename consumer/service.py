@@ -31,6 +31,7 @@ from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_partitioner import partition_of
 from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource, SourceTuning
 from consumer.worker import Worker, never
+from features.codec import SCHEMA, NewerSchema
 from features.redis_generation import Binding, GenerationLoader, read_binding
 from features.redis_store import Client, RedisStore, connect, guarded
 from features.store import StoreRefused, StoreUnavailable
@@ -69,7 +70,14 @@ def open_state(settings: Settings) -> tuple[Client, Binding, RedisStore]:
         raise Stop(
             ExitCode.USAGE, f"there is no state in namespace {settings.namespace} yet: `segmenter bootstrap` makes one"
         )
+    refuse_newer(binding)
     return client, binding, RedisStore(client, settings.namespace, binding.generation)
+
+
+def refuse_newer(binding: Binding) -> None:
+    """Raise `Stop` where a newer version writes the state: nothing of it could be read (a downgrade)."""
+    if binding.schema > SCHEMA:
+        raise Stop(ExitCode.INCOMPATIBLE, str(NewerSchema(binding.schema)))
 
 
 def local_partition_of(partitions: int) -> Callable[[str], int]:
@@ -84,6 +92,7 @@ def local_partition_of(partitions: int) -> Callable[[str], int]:
 
 def check_binding(binding: Binding, facts: TopicFacts, settings: Settings, *, may_grow: bool = False) -> None:
     """Raise `Stop` where a state was made for another world; may_grow: more partitions are not another one."""
+    refuse_newer(binding)
     guard = TopicGuard(settings.transactions_topic, binding.topic_id, binding.partitions, may_grow=may_grow)
     guard.check(facts, (), 0.0)
     rules = settings.rules
@@ -204,7 +213,7 @@ def plan_of(settings: Settings, binding: Binding) -> Plan:
     """Return what a worker does, from its settings and the state's binding."""
     return Plan(
         topics=replace(settings.topics, former=binding.former),
-        rules=settings.rules,
+        rules=msgspec.structs.replace(settings.rules, schema=binding.schema),
         history=History(binding.cutoff, binding.has_ids),
         zone=settings.zone,
         currency=settings.currency,
@@ -329,6 +338,7 @@ def make_generation(
         has_ids=new.has_ids,
         day=new.day,
         clock=settings.clock,
+        schema=SCHEMA,
         from_topic=new.from_topic,
         former=new.former or (old.former if old is not None else ()),
     )
@@ -440,6 +450,6 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
         return error.code, str(error)
     if isinstance(error, StoreUnavailable | TransportError):
         return ExitCode.INTERNAL, f"{error}; `segmenter doctor` says which part cannot be reached"
-    if isinstance(error, StoreRefused):
+    if isinstance(error, StoreRefused | NewerSchema):
         return ExitCode.INCOMPATIBLE, str(error)
     return ExitCode.INTERNAL, f"{type(error).__name__}: {error}"

@@ -286,7 +286,7 @@ class _Change:
         """Put the new states, statistics, outbox and counters together."""
         batch, state = self.batch, self.context.state
         rows = np.flatnonzero(self.touched)
-        blobs = encode_states(States(states.heads, self.ledger, states.seen), rows)
+        blobs = encode_states(States(states.heads, self.ledger, states.seen), rows, self.context.rules.schema)
         names = [batch.customers[row] for row in rows]
         dead = tuple(sorted((*batch.refused, *refused), key=_by_offset))
         self.counters.update(lines=batch.records, applied=applied, repeated=repeated, guests=len(batch.guests))

@@ -78,7 +78,7 @@ def chunk(
     ]
     counts.update(Counter(forgotten=len(tombstones)))
     written = np.flatnonzero((heads["revision"] != before) & ~gone)
-    encoded = encode_states(States(heads, ledger, states.seen), written)
+    encoded = encode_states(States(heads, ledger, states.seen), written, rules.schema)
     cursor = None if last else int(positions[-1])
     after = msgspec.structs.replace(
         state, sweep=msgspec.structs.replace(sweep, cursor=cursor), counters=state.counted(counts)

@@ -54,7 +54,7 @@ class Takeover:
     def __init__(self, parts: Parts, plan: Plan, crash_point: Callable[[str], None]) -> None:
         self._source, self._sink, self._reader = parts.source, parts.sink, parts.reader
         self._store, self._registry, self._observer = parts.store, parts.registry, parts.observer
-        self._topics, self._erasure_key = plan.topics, plan.erasure_key
+        self._topics, self._erasure_key, self._schema = plan.topics, plan.erasure_key, plan.rules.schema
         self._skip_lost_input = plan.skip_lost_input
         self._crash_point = crash_point
 
@@ -150,7 +150,9 @@ class Takeover:
             names = customers[low : low + LOAD_CHUNK]
             blobs = self._store.load({partition: names})[partition]
             try:
-                written, lost = raised(names, blobs, last, found.state, day_of, same_generation=same_generation)
+                written, lost = raised(
+                    names, blobs, last, found.state, day_of, same_generation=same_generation, schema=self._schema
+                )
             except InvalidState as error:
                 hashed = keyed_hash(self._erasure_key, names[error.index])[:16]
                 raise InvalidKey(f"the state of customer {hashed} (keyed hash)", error.problem) from error

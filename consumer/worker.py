@@ -1,7 +1,7 @@
 """The worker: one loop, each turn of which takes events from Kafka through Redis to Kafka exactly once.
 
     1 poll        new records; at once a snapshot of the group's membership (PROTOCOL A1)
-      look        now and then: is the store still where idle lanes left it, and do records still come?
+      look        now and then: does an operator want all to stand still? is the store still where idle lanes left it?
     2 take over   partitions that are newly ours, or that failed (PROTOCOL B, consumer.takeover)
     3 plan        each lane's next unit: events of its day, a sweep's chunk, or nothing; load its states
     4 decide      pure: consumer.step, consumer.sweep, consumer.erasure
@@ -40,7 +40,7 @@ from consumer.publication import output_records
 from consumer.step import refuse_foreign, wanted
 from consumer.takeover import Takeover, lost_input
 from consumer.watchdog import Remedy, Watchdog
-from features.codec import InvalidState
+from features.codec import SCHEMA, InvalidState, NewerSchema
 from features.store import (
     Fence,
     Fenced,
@@ -62,8 +62,9 @@ LED_FOR_S = 1.0
 """So long the day's model counts as made before the registry is asked again: it may have lost it (FAULTS 8)."""
 TRANSACTION_RETRY_S = 0.1
 """A partition whose last transaction is in doubt is looked at again so soon; its coordinator ends it within 15 s."""
-FENCES_EVERY_S = 1.0
-"""So often the store is asked where it stands, of lanes that commit nothing: it may have lost its last writes."""
+LOOK_EVERY_S = 1.0
+"""So often the store is asked what the operator wants, and where lanes stand that commit nothing: it may have lost
+its last writes."""
 RIVAL_FENCES = 3
 RIVAL_WITHIN_S = 60.0
 """A named worker that is fenced so often within so long has a rival of its name; once may be a timeout."""
@@ -109,7 +110,9 @@ class Worker:
         self._blocked: dict[int, str] = {}
         self._sink_retry_at = 0.0
         self._store_retry_at = 0.0
-        self._fences_at = 0.0
+        self._look_at = 0.0
+        self._paused: str | None = None
+        """Why an operator wants all workers to stand still: nothing is written, heartbeats go on."""
         self._stopping = False
         self._led: int | None = None
         self._led_until = 0.0
@@ -164,12 +167,13 @@ class Worker:
         """One turn of the loop; see the module's text for the numbers."""
         self._poll()  # 1
         try:
-            self._compare_fences()
-            self._watch_for_stalls()
-            self._take_over()  # 2
-            prepared = self._prepare()  # 3, 4
-            self._finish(self._commit(prepared))  # 5, 6
-            self._lead()  # 7
+            self._look()
+            if self._paused is None:
+                self._watch_for_stalls()
+                self._take_over()  # 2
+                prepared = self._prepare()  # 3, 4
+                self._finish(self._commit(prepared))  # 5, 6
+                self._lead()  # 7
         except GenerationGone as error:
             raise self._without_state(error) from error
         except (StoreError, msgspec.MsgspecError, StatisticsError) as error:
@@ -197,7 +201,7 @@ class Worker:
     def _store_failed(self, what: str, error: Exception) -> None:
         """Let everything rest for a moment; when the store is back it is asked at once where it stands."""
         self._store_retry_at = self._now() + RETRY_S
-        self._fences_at = 0.0
+        self._look_at = 0.0
         for lane in self._lanes.values():
             lane.seen_at = 0.0
         self._observer.trouble(what, error)
@@ -242,6 +246,8 @@ class Worker:
         now = self._now()
         if now < self._store_retry_at:
             return RETRY_S / 2
+        if self._paused is not None:
+            return IDLE_POLL_S
         if self._planner.waiting or any(now >= self._retry_at.get(p, 0.0) for p in self._pending):
             return WAITING_POLL_S
         busy = any(self._is_busy(lane) and now >= lane.retry_at for lane in self._lanes.values())
@@ -268,20 +274,32 @@ class Worker:
 
         What is not taken over yet is read from where its state stands, once that is known: until then not at all.
         """
-        full = frozenset(p for p, lane in self._lanes.items() if lane.buffer is not None or lane.blocked)
+        stopped = self._paused is not None
+        full = frozenset(p for p, lane in self._lanes.items() if stopped or lane.buffer is not None or lane.blocked)
         self._parts.source.pause(full | self._pending)
         self._parts.source.resume(frozenset(self._lanes) - full)
 
-    def _compare_fences(self) -> None:
+    def _look(self) -> None:
+        """Ask now and then what the operator wants, and where the store stands. Raises `NewerSchema`, `StoreError`."""
+        now = self._now()
+        if now < max(self._store_retry_at, self._look_at):
+            return
+        self._look_at = now + LOOK_EVERY_S
+        orders = self._parts.store.orders()
+        if orders.schema is not None and orders.schema > SCHEMA:
+            raise NewerSchema(orders.schema)
+        if orders.paused != self._paused:
+            self._paused = orders.paused
+            self._watchdog.forget()
+            self._observer.resumed(-1) if orders.paused is None else self._observer.paused(-1, orders.paused)
+        self._compare_fences(now)
+
+    def _compare_fences(self, now: float) -> None:
         """Throw lanes away that the store does not stand behind any more: it lost its last writes (FAULTS 8, 10).
 
         A lane that commits finds that out by itself. One with a commit of unknown outcome has to try that first (A2).
         """
-        now = self._now()
-        if now < max(self._store_retry_at, self._fences_at):
-            return
-        self._fences_at = now + FENCES_EVERY_S
-        idle = [lane for lane in self._lanes.values() if lane.prepared is None and now - lane.seen_at >= FENCES_EVERY_S]
+        idle = [lane for lane in self._lanes.values() if lane.prepared is None and now - lane.seen_at >= LOOK_EVERY_S]
         fences = self._readable_fences([lane.partition for lane in idle])
         for lane in idle:
             fence = fences.get(lane.partition)

@@ -2,6 +2,10 @@
 
     | head 44 | records 32 each | seen ids 12 each | crc32 4 |      little-endian, schema 1
 
+Of every schema the first byte is its number and the last four are the checksum; all up to SCHEMA are read, and
+written is the one that the generation's binding names: until `segmenter upgrade` raises it, an older version reads
+whatever a newer one beside it has written.
+
 The head holds what is not an order: when he first came, what expired, his published segment and what
 the sweep needs to know. Never pickle: a state is data, checked by length and checksum before use.
 """
@@ -18,6 +22,7 @@ import numpy.typing as npt
 from features.ledger import Hashes, Ints, Ledger
 
 SCHEMA = 1
+"""The newest schema that this version knows. It reads all up to it."""
 NO_DAY = np.iinfo(np.int32).max
 """First day of a customer who has no order yet."""
 
@@ -57,6 +62,17 @@ class InvalidState(Exception):
         self.index, self.problem = index, problem
 
 
+class NewerSchema(Exception):
+    """A state, or a whole generation, was written by a newer version: nothing of it can be read here (exit code 6)."""
+
+    def __init__(self, schema: int) -> None:
+        super().__init__(
+            f"the state has schema {schema}, this version knows schemas up to {SCHEMA}: it was written by a newer "
+            "version; run that one, or `segmenter bootstrap --replace` with this one; see docs/operations.md, "
+            "A new version"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Event ids that count only once: columns owner, id, day of acceptance; sorted by (owner, day, id)."""
@@ -87,7 +103,7 @@ def blank_heads(n: int) -> npt.NDArray[np.void]:
 def decode_states(blobs: Sequence[bytes | None]) -> States:
     """Decode stored states; None (a customer who was never here) gives a blank one.
 
-    Raises `InvalidState` for the first blob with a wrong length, checksum or an unknown schema.
+    Raises `InvalidState` for the first blob with a wrong length or checksum, `NewerSchema` for one of a newer version.
     """
     present = np.array([i for i, blob in enumerate(blobs) if blob is not None], np.int64)
     raw = [blob for blob in blobs if blob is not None]
@@ -102,8 +118,8 @@ def decode_states(blobs: Sequence[bytes | None]) -> States:
     return States(heads, _ledger(np.repeat(present, found["records"]), records), _seen(present, found, seen))
 
 
-def encode_states(states: States, chosen: Ints) -> list[bytes]:
-    """Encode the customers at the indices `chosen` (sorted), in that order."""
+def encode_states(states: States, chosen: Ints, schema: int | None = None) -> list[bytes]:
+    """Encode the customers at the indices `chosen` (sorted), in that order; schema None: the newest."""
     ledger, seen = states.ledger, states.seen
     records = np.empty(len(ledger), RECORD)
     for name in ("order", "net", "units", "day"):
@@ -117,7 +133,7 @@ def encode_states(states: States, chosen: Ints) -> list[bytes]:
     seen_at = np.asarray(np.searchsorted(seen.owner, bounds))
     n = len(chosen)
     heads = states.heads[chosen]
-    heads["schema"] = SCHEMA
+    heads["schema"] = SCHEMA if schema is None else schema
     heads["records"] = record_at[n:] - record_at[:n]
     heads["seen"] = seen_at[n:] - seen_at[:n]
     head_bytes, record_bytes, seen_bytes = heads.tobytes(), records.tobytes(), ids.tobytes()
@@ -134,10 +150,12 @@ def encode_states(states: States, chosen: Ints) -> list[bytes]:
 def _check(index: int, blob: bytes) -> None:
     if len(blob) < HEAD.itemsize + 4:
         raise InvalidState(index, f"{len(blob)} bytes are too few for a state")
-    if blob[0] != SCHEMA:
-        raise InvalidState(index, f"state schema {blob[0]} is unknown to this version, which reads {SCHEMA}")
-    if crc32(blob[:-4]).to_bytes(4, "little") != blob[-4:]:
+    if crc32(blob[:-4]).to_bytes(4, "little") != blob[-4:]:  # first: a damaged byte is no newer version
         raise InvalidState(index, "the checksum does not match")
+    if blob[0] > SCHEMA:
+        raise NewerSchema(blob[0])
+    if blob[0] == 0:
+        raise InvalidState(index, "there is no state schema 0")
     records, seen = int.from_bytes(blob[2:4], "little"), int.from_bytes(blob[4:6], "little")
     if len(blob) != HEAD.itemsize + records * RECORD.itemsize + seen * SEEN.itemsize + 4:
         raise InvalidState(index, f"{len(blob)} bytes do not fit {records} records and {seen} ids")

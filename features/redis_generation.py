@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import redis
 
+from features.orders import binding_key
 from features.redis_store import Keys, checksum, guarded
 from features.store import StoreRefused
 
@@ -30,6 +31,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     event ids of their own; day: the first day clock's value, from which refinements are counted.
     from_topic: where the history was the input topic itself, the first offset of each partition that was read.
     former: numbers of partitions that the topic had before (`segmenter repartition`), the oldest first.
+    schema: in which states are written (features.codec); nothing older than what knows it may run.
     """
 
     generation: str
@@ -77,11 +79,6 @@ def read_former(client: redis.Redis, namespace: str, generation: str) -> list[Fo
         raise StoreRefused(f"{name} is no list of generations of this version: {error}") from None
 
 
-def binding_key(namespace: str) -> bytes:
-    """Return the name of the registry's record."""
-    return f"{{{namespace}:model}}:binding".encode()
-
-
 def read_binding(client: redis.Redis, namespace: str) -> Binding | None:
     """Return the live generation's binding; None before the first bootstrap. Raises `StoreError`."""
     data: Any = guarded(lambda: client.get(binding_key(namespace)))
@@ -91,6 +88,17 @@ def read_binding(client: redis.Redis, namespace: str) -> Binding | None:
         return msgspec.json.decode(data, type=Binding)
     except msgspec.DecodeError as error:
         raise StoreRefused(f"{binding_key(namespace).decode()} is no binding of this version: {error}") from None
+
+
+def raise_schema(client: redis.Redis, namespace: str, binding: Binding, schema: int) -> bool:
+    """Let states be written in a newer schema; False where the binding is another one by now. Raises `StoreError`."""
+    key = binding_key(namespace)
+    raised = msgspec.json.encode(msgspec.structs.replace(binding, schema=schema))
+    replace = client.register_script(_REPLACE)
+    return bool(guarded(lambda: replace(keys=[key], args=[msgspec.json.encode(binding), raised])))
+
+
+_REPLACE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end redis.call('SET', KEYS[1], ARGV[2]) return 1"
 
 
 class GenerationLoader:

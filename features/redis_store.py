@@ -17,6 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from features.orders import binding_key, orders_of, paused_key
 from features.store import (
     Chunk,
     Commit,
@@ -24,6 +25,7 @@ from features.store import (
     Fenced,
     GenerationGone,
     InvalidKey,
+    Orders,
     OutOfStep,
     Snapshot,
     StoreError,
@@ -213,6 +215,11 @@ class RedisStore:
         if crc is not None and crc != checksum(last, parent, state):
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its checksum does not match")
         return Fence(int(epoch), last.decode(), parent.decode(), state)
+
+    def orders(self) -> Orders:
+        namespace = self.keys.namespace
+        asked = [paused_key(namespace), binding_key(namespace)]
+        return orders_of(*guarded(lambda: self._redis.mget(asked)))
 
     def raise_epoch(self, partition: int, epoch: int) -> None:
         keys = [self.keys.generation(partition), self.keys.of(partition, "fence")]

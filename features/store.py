@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class StoreError(Exception):
@@ -113,11 +113,24 @@ class Chunk:
     blobs: list[bytes | None]
 
 
+class Orders(NamedTuple):
+    """What the operator asks of every worker of a namespace.
+
+    paused: why nothing may be written now, None where it may; schema: that of the live generation, None without one.
+    """
+
+    paused: str | None
+    schema: int | None
+
+
 class Store(Protocol):
     """The state of all partitions of one namespace and generation."""
 
     def fences(self, partitions: Sequence[int]) -> dict[int, Fence]:
         """Return where each partition stands. Raises `GenerationGone` where there is no state."""
+
+    def orders(self) -> Orders:
+        """Return what the operator asks of all workers; one round trip."""
 
     def raise_epoch(self, partition: int, epoch: int) -> None:
         """Fence every older worker out. Raises `Fenced` unless `epoch` is the highest."""

@@ -14,6 +14,8 @@ _HEAD: Final = struct.Struct("<BBHHHHHiiiIIIq")
 _RECORD: Final = struct.Struct("<QqqiHH")
 _SEEN: Final = struct.Struct("<Qi")
 _STATISTICS: Final = struct.Struct("<BBHHH")
+SCHEMAS = (1,)
+"""State schemas of this layout."""
 FOLDED: Final = 0
 """The order of a record that stands for several orders of one day."""
 
@@ -50,7 +52,7 @@ def read_state(data: bytes) -> State | str:
     schema, _, records, seen, segment, previous, _, *days, revision, _, _, past_net = _HEAD.unpack_from(data)
     first, last, entered = days
     middle = _HEAD.size + records * _RECORD.size
-    if schema != 1 or len(data) != middle + seen * _SEEN.size + 4:
+    if schema not in SCHEMAS or len(data) != middle + seen * _SEEN.size + 4:
         return f"schema {schema} or {len(data)} bytes do not fit"
     return State(
         segment,

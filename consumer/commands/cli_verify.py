@@ -18,7 +18,7 @@ from consumer.history.csv_columns import parse_map
 from consumer.history.csv_source import find
 from consumer.history.history_files import HistoryFiles
 from consumer.ports import TopicReader
-from consumer.service import connect_redis
+from consumer.service import connect_redis, refuse_newer
 from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_reader import KafkaReader
 from features.redis_generation import read_binding
@@ -62,6 +62,7 @@ def judged(place: Place, files: HistoryFiles, note: Callable[[str], None] | None
     binding = read_binding(client, settings.namespace)
     if binding is None:
         raise Stop(ExitCode.USAGE, f"namespace {settings.namespace} holds no state: there is nothing to verify yet")
+    refuse_newer(binding)
     needless = binding.from_topic is not None and binding.cutoff is None and not files.paths
     paths: list[Path] = []
     if not needless:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from consumer.leader import Registry
-from features.store import Chunk, Commit, Fence, Store
+from features.store import Chunk, Commit, Fence, Orders, Store
 from models.bundle import Bundle
 
 
@@ -52,6 +52,10 @@ class OverlayStore:
         below = self._under.load(missing)
         found = {p: dict(zip(ids, below.get(p, []), strict=True)) for p, ids in missing.items()}
         return {p: [(self._of(p).states | found[p])[c] for c in ids] for p, ids in wanted.items()}
+
+    def orders(self) -> Orders:
+        """Return what the operator asks; a dry run writes nothing, and so goes on while all are paused."""
+        return self._under.orders()._replace(paused=None)
 
     def key(self, partition: int, name: str) -> str:
         """Return how a message calls a place."""

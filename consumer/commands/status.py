@@ -27,6 +27,7 @@ from consumer.transport.kafka_reader import KafkaReader
 from consumer.transport.kafka_settings import KafkaSettings
 from features.identity import POSITION_BITS
 from features.redis_generation import Binding
+from features.redis_pause import read_pause
 from features.transaction import today_in
 from models.redis_registry import RedisRegistry
 
@@ -81,6 +82,9 @@ def status(place: Place, asked: Sequence[str] = (), now: float | None = None) ->
     fences = store.fences(range(binding.partitions))
     states = {p: decode_state(fence.state) for p, fence in fences.items()}
     paused, unasked = paused_by(asked)
+    flag = read_pause(client, settings.namespace)
+    if flag is not None:
+        paused[-1] = str(flag)
     ends, committed, workers, trouble = _kafka(place.kafka, settings, binding)
     rows = []
     for p, fence in fences.items():

@@ -10,7 +10,7 @@ import pytest
 
 from consumer.observer import Silence
 from consumer.ports import TransportError
-from consumer.worker import FENCES_EVERY_S, Worker
+from consumer.worker import LOOK_EVERY_S, Worker
 from features.store import Commit, Fence, InvalidKey, OutOfStep, StoreRefused, StoreUnavailable
 from reports.verify import verify
 from tests.harness.evidence import evidence
@@ -107,7 +107,7 @@ def test_the_store_is_asked_once_a_second_while_nothing_is_committed_and_not_mor
     began = world.clock.seconds
     turns(worker, 3_000)
     seconds = world.clock.seconds - began
-    assert 0.8 * seconds <= len(watched.calls) <= seconds / FENCES_EVERY_S + 1
+    assert 0.8 * seconds <= len(watched.calls) <= seconds / LOOK_EVERY_S + 1
 
 
 def test_after_an_outage_the_store_is_asked_at_once() -> None:

@@ -17,7 +17,8 @@ from redis.crc import key_slot
 from consumer.commands.place import settings_from
 from consumer.exits import Stop
 from features.identity import position
-from features.redis_generation import GenerationLoader, binding_key
+from features.orders import binding_key
+from features.redis_generation import GenerationLoader
 from features.redis_store import Keys, RedisStore, connect
 from tests.harness.fault import Fault
 

@@ -47,11 +47,16 @@ class Shell:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SEGMENTER_", "COV_"))}
         return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"} | dict(self.variables)
 
+    @property
+    def module(self) -> str:
+        """What stands for the installed command; CLI_MODULE names another version of it."""
+        return self.variables.get("CLI_MODULE", "consumer.cli")
+
     def __call__(self, command: str | Sequence[str], *, timeout: float = 120.0) -> Done:
         """Run `segmenter ...` to its end."""
         arguments = shlex.split(command) if isinstance(command, str) else list(command)
         found = subprocess.run(
-            [sys.executable, "-m", "consumer.cli", *arguments],
+            [sys.executable, "-m", self.module, *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -67,7 +72,7 @@ class Shell:
         log = self.folder / f"{re.sub('[^a-z]+', '-', command)[:40]}.log"
         with log.open("a") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "consumer.cli", *shlex.split(command)],
+                [sys.executable, "-m", self.module, *shlex.split(command)],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=file,

@@ -11,6 +11,7 @@ from features.store import (
     Fence,
     Fenced,
     GenerationGone,
+    Orders,
     OutOfStep,
     StoreUnavailable,
 )
@@ -40,6 +41,8 @@ class MemoryStore:
         """So many calls fail before anything happens."""
         self.lose_reply = 0
         """So many commits are written, and their reply is lost."""
+        self.ordered = Orders(None, None)
+        """What the operator asks of all workers."""
 
     def begin(self, partition: int, state: bytes) -> None:
         """Start a partition as a bootstrap does."""
@@ -52,6 +55,12 @@ class MemoryStore:
 
     def fences(self, partitions: Sequence[int]) -> dict[int, Fence]:
         return {partition: self._part(partition).fence for partition in partitions}
+
+    def orders(self) -> Orders:
+        if self.unavailable:
+            self.unavailable -= 1
+            raise StoreUnavailable("told to be away")
+        return self.ordered
 
     def raise_epoch(self, partition: int, epoch: int) -> None:
         part = self._part(partition)

@@ -21,7 +21,7 @@ OPERATIONS = REPOSITORY / "docs" / "operations.md"
 SHIM = """#!{python}
 # Stands in for the installed `segmenter`; `run` stays in the background until it has caught up.
 import json, os, signal, subprocess, sys, time
-command = [sys.executable, "-m", "consumer.cli"]
+command = [sys.executable, "-m", os.environ.get("CLI_MODULE", "consumer.cli")]
 verb = sys.argv[1]
 
 def running():

@@ -55,7 +55,11 @@ class Served:
         self._log = live.directory / f"served-{len(live.processes)}.log"
         own = {f"SEGMENTER_{name.upper()}": value for name, value in settings.items()}
         environ = {**os.environ, **live.environment(), **own, "CRASH_FILE": str(self.crash_file)}
-        module = ["tests.harness.crashing_worker", *map(str, at)] if at else ["consumer.cli", "run"]
+        module = (
+            ["tests.harness.crashing_worker", *map(str, at)]
+            if at
+            else [live.given.get("CLI_MODULE", "consumer.cli"), "run"]
+        )
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *module, "--metrics-port", str(self.port)],
