@@ -35,7 +35,7 @@ demo: $(STAMP) ## history in, purchases through Kafka, segments out, verified; D
 	@$(BIN)/segmenter demo $(if $(DATASET),--dataset "$(DATASET)")
 
 test: $(STAMP) ## every test, on a real Kafka broker and a real Redis-compatible server
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m $(if $(PYTEST_ARGS),pytest $(PYTEST_ARGS),tests.side_by_side)
 
 faults: $(STAMP) ## every fault of docs/reliability.md at length, under an hour; writes its table anew
 	SEGMENTER_FAULT_RESULTS=write $(BIN)/python -m pytest tests/faults -m "long or not long" $(PYTEST_ARGS)

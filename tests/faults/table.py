@@ -14,6 +14,7 @@ import msgspec
 from tests.harness.fault import FaultRecord
 
 CHAOS = Path(__file__).with_name("results") / "chaos.json"
+HANDOFF = Path(__file__).with_name("results") / "handoff.json"
 RESULTS = Path(__file__).with_name("results") / "faults.json"
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
@@ -86,6 +87,22 @@ class ChaosRecord(msgspec.Struct, frozen=True, kw_only=True):
     wrong: int
 
 
+class HandoffRow(msgspec.Struct, frozen=True):
+    """One cut of tests/faults/test_handoff.py. missing, excess: how `verify` named the plant, or None."""
+
+    overlap: float
+    inside_order: bool
+    inside_second: bool
+    equal: bool
+    missing: str | None
+    excess: str | None
+
+
+def read_handoff() -> list[HandoffRow]:
+    """Return what the hand-off proof left."""
+    return msgspec.json.decode(HANDOFF.read_bytes(), type=list[HandoffRow]) if HANDOFF.exists() else []
+
+
 def read_chaos() -> list[ChaosRecord]:
     """Return what the chaos runs left."""
     return msgspec.json.decode(CHAOS.read_bytes(), type=list[ChaosRecord]) if CHAOS.exists() else []
@@ -143,13 +160,34 @@ def chaos_table(records: Sequence[ChaosRecord]) -> str:
     return "\n".join([head, "|---" * 10 + "|", *rows, total])
 
 
-def rendered(page: str, records: Sequence[FaultRecord], chaos: Sequence[ChaosRecord]) -> str:
-    """Return the page with its tables made anew."""
-    for name, made in (("fault", table(records)), ("chaos", chaos_table(chaos))):
+def handoff_table(rows: Sequence[HandoffRow]) -> str:
+    """Return the hand-off proof in Markdown: how many of the cuts."""
+    counted = {
+        "cuts": len(rows),
+        "inside an order": sum(row.inside_order for row in rows),
+        "inside a second": sum(row.inside_second for row in rows),
+        "ledgers equal": sum(row.equal for row in rows),
+        "missing event named": sum(row.missing is not None for row in rows),
+        "extra event named": sum(row.excess is not None for row in rows),
+    }
+    head, line, figures = (
+        "| " + " | ".join(each) + " |" for each in (counted, ["---"] * 6, map(str, counted.values()))
+    )
+    return "\n".join([head, line.replace(" ", ""), figures])
+
+
+def rendered(page: str) -> str:
+    """Return the page with its tables made anew of the results."""
+    tables = {
+        "fault": table(read_results()),
+        "chaos": chaos_table(read_chaos()),
+        "hand-off": handoff_table(read_handoff()),
+    }
+    for name, made in tables.items():
         begin, end = f"<!-- {name} table: begin -->", f"<!-- {name} table: end -->"
         page = re.sub(f"(?s){begin}.*{end}", f"{begin}\n{made}\n{end}".replace("\\", "\\\\"), page)
     return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), read_results(), read_chaos()), encoding="utf-8")
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

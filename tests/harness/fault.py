@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -72,7 +73,7 @@ class Fault:
         """Take a verdict in: nothing lost, nothing doubled, nothing otherwise wrong."""
         self._lost = (self._lost or 0) + outcome.lost
         self._doubled = (self._doubled or 0) + outcome.doubled
-        assert outcome.ok, outcome
+        assert outcome.ok, "\n".join([str(replace(outcome, traces=())), *outcome.traces])
         assert outcome.customers > 0, "a verdict on nobody proves nothing"
 
     def unstreamed(self, why: str) -> None:

@@ -65,11 +65,15 @@ class Source:
 
     @classmethod
     def of(cls, path: Path) -> Source:
-        """Read an export with the columns of UCI Online Retail."""
+        """Read an export with the columns of UCI Online Retail; rows without a date have no place in its order."""
         with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
             table = csv.reader(file)
             header = next(table)
-            rows = [FileRow._make([*cells[:4], _iso(cells[4]), *cells[5:]]) for cells in table]
+            rows = [
+                FileRow._make([*cells[:4], _iso(cells[4]), *cells[5:]])
+                for cells in table
+                if _SLASHED.fullmatch(cells[4])
+            ]
         return cls(header, sorted(rows, key=lambda row: row.moment))
 
     @cached_property

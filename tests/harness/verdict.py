@@ -11,8 +11,8 @@ a marker is no segment record, so after it the topic is good for nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ class Outcome:
     lost: input records that no partition counted, output revisions that are missing, refusals without a dead
     letter. doubled: records counted twice, revisions that come twice, dead letters that come twice without a
     recovery that went back. wrong: whatever else `verify` reports. customers, events, records: how much was looked at.
+    traces: of an outcome that is not ok, what the workers told of takeovers and troubles, and the records in question.
     """
 
     lost: int
@@ -48,6 +49,7 @@ class Outcome:
     records: int
     replayed: int
     differences: tuple[Any, ...]
+    traces: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -75,7 +77,7 @@ def judge(live: Live) -> Outcome:
         lost += max(given - counted, 0) + gaps + silent
         doubled += max(counted - given, 0) + repeats + twice
     unseen = see_markers(live)  # 6
-    return Outcome(
+    found = Outcome(
         lost=lost + unseen,
         doubled=doubled,
         wrong=verdict.state_differences + verdict.output_differences + verdict.revision_errors,
@@ -85,6 +87,24 @@ def judge(live: Live) -> Outcome:
         replayed=verdict.replayed,
         differences=verdict.differences,
     )
+    return found if found.ok else replace(found, traces=(*told(live), *published(live, found)))
+
+
+def told(live: Live) -> Iterator[str]:
+    """Yield what the workers' logs say of takeovers and troubles, a file at a time."""
+    for log in sorted(live.directory.glob("*.log")):
+        for line in log.read_text("utf-8", "replace").splitlines():
+            if '"partition taken over"' in line or '"trouble"' in line:
+                yield f"{log.name}: {line}"
+
+
+def published(live: Live, outcome: Outcome) -> Iterator[str]:
+    """Yield the committed records of the customers that a difference names, with the commits that they come from."""
+    for partition, customer in sorted({(each.partition, each.customer) for each in outcome.differences}):
+        for record in live.records(live.settings.segments_topic, partition):
+            if record.key == customer.encode():
+                headers = {name: value.decode() for name, value in record.headers}
+                yield f"{partition}@{record.offset} {headers} {(record.value or b'a tombstone').decode()}"
 
 
 def revisions(output: Sequence[InputRecord]) -> tuple[int, int]:
