@@ -34,15 +34,18 @@ class TopicGuard:
     may_grow: bool = False
     missing_since: float | None = None
 
-    def check(self, facts: TopicFacts | None, assigned: Collection[int], now: float) -> None:
-        """Raise `Stop` where the topic is another one. facts: None where unknown, 0 partitions: there is none."""
+    def check(self, facts: TopicFacts | None, assigned: Collection[int], elapsed: float) -> None:
+        """Raise `Stop` where the topic is another one.
+
+        facts: None where unknown, 0 partitions: there is none; elapsed: seconds of a clock that never steps back.
+        """
         if assigned and max(assigned) >= self.partitions and not self.may_grow:
             raise Stop(ExitCode.TOPOLOGY, self._grown(max(assigned) + 1))
         if facts is None or self.topic_id is None:
             return
         if facts.partitions == 0:
-            self.missing_since = now if self.missing_since is None else self.missing_since
-            if now - self.missing_since >= MISSING_FOR_S:
+            self.missing_since = elapsed if self.missing_since is None else self.missing_since
+            if elapsed - self.missing_since >= MISSING_FOR_S:
                 raise Stop(
                     ExitCode.TOPOLOGY,
                     f"topic {self.topic} does not exist any more: it was deleted; see docs/operations.md, exit code 4",

@@ -62,8 +62,11 @@ class Leader:
         self._clock, self._refine_every = clock, refine_every_days
         self._waiting: tuple[int, float] | None = None
 
-    def lead(self, day: int, partitions: int, now: float) -> Bundle | None:
-        """Publish the model of `day` if it is not there yet and its snapshots are; return what was published."""
+    def lead(self, day: int, partitions: int, elapsed: float) -> Bundle | None:
+        """Publish the model of `day` if it is not there yet and its snapshots are; return what was published.
+
+        elapsed: seconds of a clock that never steps back.
+        """
         number = self._registry.current()
         current = None if number is None else self._registry.load(number)
         if current is None or made_for(current, day):
@@ -72,7 +75,7 @@ class Leader:
         states = {partition: decode_state(fence.state) for partition, fence in fences.items()}
         found = {partition: self._snapshot(partition, state, day) for partition, state in states.items()}
         late = [partition for partition, snapshot in found.items() if snapshot is None or snapshot.day != day]
-        if late and not self._overdue(day, now):
+        if late and not self._overdue(day, elapsed):
             return None
         self._waiting = None
         snapshots = {partition: snapshot for partition, snapshot in found.items() if snapshot is not None}
@@ -96,10 +99,10 @@ class Leader:
         if self._registry.publish(again, expected=current.version):
             self._observer.model_published(again, 0)
 
-    def _overdue(self, day: int, now: float) -> bool:
+    def _overdue(self, day: int, elapsed: float) -> bool:
         if self._waiting is None or self._waiting[0] != day:
-            self._waiting = (day, now)
-        return now - self._waiting[1] > deadline_of(self._clock)
+            self._waiting = (day, elapsed)
+        return elapsed - self._waiting[1] > deadline_of(self._clock)
 
     def _snapshot(self, partition: int, state: PartitionState, day: int) -> SnapshotRecord | None:
         """Return the partition's snapshot of `day`, else its newest one."""

@@ -36,9 +36,16 @@ class Planner:
     """Chooses units; starts a sweep in memory only, its first chunk commits the start. `lanes` is the worker's own."""
 
     def __init__(
-        self, parts: Parts, plan: Plan, leader: Leader, lanes: dict[int, Lane], now: Callable[[], float]
+        self,
+        parts: Parts,
+        plan: Plan,
+        leader: Leader,
+        lanes: dict[int, Lane],
+        now: Callable[[], float],
+        elapsed: Callable[[], float],
     ) -> None:
-        self._parts, self._plan, self._leader, self._lanes, self._now = parts, plan, leader, lanes, now
+        self._parts, self._plan, self._leader, self._lanes = parts, plan, leader, lanes
+        self._now, self._elapsed = now, elapsed
         self.waiting = False
         """Somebody waits for another partition or for a model: look again soon."""
         self._turns_ends: dict[int, int] | None = None
@@ -65,11 +72,14 @@ class Planner:
             return self._begin(lane, day) if day > lane.state.day else self._events(lane)
         return self._under_event_clock(lane)
 
+    def today(self, lane: Lane) -> int:
+        """Return today in the shop's zone; by the wall clock a lane sees no day before its own (FAULTS 30)."""
+        today = today_in(self._plan.zone, self._now())
+        return max(lane.state.day, today) if self._plan.rules.clock == "wall" else today
+
     def _wall_day(self, lane: Lane) -> int:
-        """Return today by the wall clock, which never runs backwards here; the lane's day under the event clock."""
-        if self._plan.rules.clock == "event":
-            return lane.state.day
-        return max(lane.state.day, today_in(self._plan.zone, self._now()))
+        """Return the day to turn to at once: today by the wall clock, the lane's own under the event clock."""
+        return lane.state.day if self._plan.rules.clock == "event" else self.today(lane)
 
     def _events(self, lane: Lane) -> Events | None:
         piece = lane.cut(self._plan.rules)
@@ -92,7 +102,7 @@ class Planner:
 
     def is_quiet(self, lane: Lane) -> bool:
         """Say whether the lane's log has been at its end for a while."""
-        now = self._now()
+        now = self._elapsed()
         if lane.quiet_since is None:
             lane.quiet_since = now
         since = now - lane.quiet_since
@@ -119,7 +129,7 @@ class Planner:
         """Say whether a partition's log holds more. Of ours that is mostly known without asking the broker."""
         lane = self._lanes.get(partition)
         if lane is not None:
-            quiet_for = 0.0 if lane.quiet_since is None else self._now() - lane.quiet_since
+            quiet_for = 0.0 if lane.quiet_since is None else self._elapsed() - lane.quiet_since
             if lane.buffer is not None or quiet_for < FOLLOW_AFTER_S:
                 return True
             if quiet_for >= SILENT_AFTER_S:
@@ -133,8 +143,8 @@ class Planner:
         """
         if made_for(self.live_model(), day):
             return True
-        now = self._now()
-        lane.waiting_since = lane.waiting_since or now
+        now = self._elapsed()
+        lane.waiting_since = now if lane.waiting_since is None else lane.waiting_since
         # The leader waits as long itself before it goes on without a snapshot.
         if now - lane.waiting_since < 2 * deadline_of("event"):
             return False

@@ -50,7 +50,7 @@ from features.store import (
     StoreError,
     StoreUnavailable,
 )
-from features.transaction import decode, today_in
+from features.transaction import decode
 from models.population import StatisticsError
 
 IDLE_POLL_S = 0.25
@@ -75,7 +75,10 @@ def never(point: str) -> None:
 
 
 class Worker:
-    """One member of the group. Not thread-safe but for `stop`."""
+    """One member of the group. Not thread-safe but for `stop`.
+
+    now: POSIX seconds, which may step back: for days. elapsed: seconds that never do: for every deadline (FAULTS 30).
+    """
 
     def __init__(
         self,
@@ -87,8 +90,7 @@ class Worker:
         crash_point: Callable[[str], None] = never,
     ) -> None:
         self._parts, self._plan = parts, plan
-        self._now, self._crash_point = now, crash_point
-        self._elapsed = elapsed
+        self._elapsed, self._crash_point = elapsed, crash_point
         self._observer = parts.observer
         self._takeover = Takeover(parts, plan, crash_point)
         self._leader = Leader(
@@ -102,7 +104,7 @@ class Worker:
         self._topic = TopicGuard(plan.topics.input, plan.topic_id, plan.partitions, may_grow=plan.draining)
         self._watchdog = Watchdog()
         self._lanes: dict[int, Lane] = {}
-        self._planner = Planner(parts, plan, self._leader, self._lanes, now)
+        self._planner = Planner(parts, plan, self._leader, self._lanes, now, elapsed)
         self._decider = Decider(parts, plan)
         self._pending: set[int] = set()
         """Ours, but not taken over yet."""
@@ -116,7 +118,6 @@ class Worker:
         self._stopping = False
         self._led: int | None = None
         self._led_until = 0.0
-        self._lead_at = 0.0
         self._lead_at = 0.0
         self._fenced_at: list[float] = []
         self._membership = Membership(-1, "", None, frozenset())
@@ -200,7 +201,7 @@ class Worker:
 
     def _store_failed(self, what: str, error: Exception) -> None:
         """Let everything rest for a moment; when the store is back it is asked at once where it stands."""
-        self._store_retry_at = self._now() + RETRY_S
+        self._store_retry_at = self._elapsed() + RETRY_S
         self._look_at = 0.0
         for lane in self._lanes.values():
             lane.seen_at = 0.0
@@ -226,7 +227,7 @@ class Worker:
             records = {}
         self._membership = source.membership()
         change = source.rebalanced()
-        self._topic.check(source.facts(), change.assigned, self._now())
+        self._topic.check(source.facts(), change.assigned, self._elapsed())
         for partition in change.revoked | change.assigned:
             self._forget(partition)
         self._pending |= {partition for partition in change.assigned if partition < self._plan.partitions}
@@ -243,7 +244,7 @@ class Worker:
             self._observer.resumed(partition)
 
     def _poll_timeout(self) -> float:
-        now = self._now()
+        now = self._elapsed()
         if now < self._store_retry_at:
             return RETRY_S / 2
         if self._paused is not None:
@@ -264,7 +265,7 @@ class Worker:
             [record.timestamp for record in records],
             zone=self._plan.zone,
             currency=self._plan.currency,
-            today=today_in(self._plan.zone, self._now()),
+            today=self._planner.today(lane),
         )
         batch = refuse_foreign(batch, lane.partition, self._plan.partition_of)
         lane.take(batch, {record.offset: record for record in records})
@@ -281,7 +282,7 @@ class Worker:
 
     def _look(self) -> None:
         """Ask now and then what the operator wants, and where the store stands. Raises `NewerSchema`, `StoreError`."""
-        now = self._now()
+        now = self._elapsed()
         if now < max(self._store_retry_at, self._look_at):
             return
         self._look_at = now + LOOK_EVERY_S
@@ -351,7 +352,7 @@ class Worker:
     # 2 -- take over ----------------------------------------------------------------------------------
 
     def _take_over(self) -> None:
-        now = self._now()
+        now = self._elapsed()
         due = sorted((self._retry_at.get(p, 0.0), p) for p in self._pending)
         due = [(at, p) for at, p in due if at <= now]
         if not due or now < self._store_retry_at or not self._open_sink():
@@ -369,19 +370,19 @@ class Worker:
             else:
                 self._pending.discard(partition)
                 self._resume_pending(partition)
-                lane.seen_at = self._now()
+                lane.seen_at = self._elapsed()
                 self._lanes[partition] = lane
                 self._observer.recovered(partition, verdict.value, lane.state.applied)
 
     def _open_sink(self) -> bool:
         if self._parts.sink.opened:
             return True
-        if self._now() < self._sink_retry_at:
+        if self._elapsed() < self._sink_retry_at:
             return False
         try:
             self._parts.sink.open()
         except TransportError as error:
-            self._sink_retry_at = self._now() + RETRY_S
+            self._sink_retry_at = self._elapsed() + RETRY_S
             self._observer.trouble("opening the producer", error)
             if not error.retriable:
                 raise Stop(ExitCode.INTERNAL, str(error)) from error
@@ -392,13 +393,13 @@ class Worker:
         """Try again soon, after a failed publish with a new producer; what time does not mend pauses it alone (A4)."""
         self._note_fence(error)
         if error.retriable:
-            self._retry_at[partition] = self._now() + TRANSACTION_RETRY_S
+            self._retry_at[partition] = self._elapsed() + TRANSACTION_RETRY_S
             self._observer.trouble(f"taking partition {partition} over", error)
         else:
             self._block_pending(partition, str(error))
 
     def _block_pending(self, partition: int, reason: str) -> None:
-        self._retry_at[partition] = self._now() + ALARM_RETRY_S
+        self._retry_at[partition] = self._elapsed() + ALARM_RETRY_S
         if self._blocked.get(partition) != reason:
             self._blocked[partition] = reason
             self._observer.paused(partition, reason)
@@ -412,7 +413,7 @@ class Worker:
 
     def _prepare(self) -> list[Lane]:
         """Give every lane that can go on a prepared commit; return these lanes."""
-        now = self._now()
+        now = self._elapsed()
         self._planner.begin_turn()
         if now < self._store_retry_at or not (self._lanes and self._open_sink()):
             return []
@@ -475,7 +476,7 @@ class Worker:
                 if lane.blocked is not None:
                     lane.blocked = None
                     self._observer.resumed(lane.partition)
-                lane.seen_at = self._now()
+                lane.seen_at = self._elapsed()
                 written.append(lane)
                 self._crash_point("after_commit")
                 if lane.prepared.commit.begins or not lane.prepared.decision.state.sweep.ended:
@@ -494,7 +495,7 @@ class Worker:
 
     def _block(self, lane: Lane, reason: str) -> None:
         """Let a lane stand still: a person is needed, but it tries again now and then."""
-        lane.retry_at = self._now() + ALARM_RETRY_S
+        lane.retry_at = self._elapsed() + ALARM_RETRY_S
         if lane.blocked != reason:
             lane.blocked = reason
             self._observer.paused(lane.partition, reason)
@@ -512,7 +513,7 @@ class Worker:
     def _finish(self, lanes: Sequence[Lane]) -> None:
         if not lanes:
             return
-        began = self._now()
+        began = self._elapsed()
         if not self._publish(lanes):
             return
         self._crash_point("after_publish")
@@ -524,7 +525,7 @@ class Worker:
                 lane.done(prepared.piece)
             lane.last = prepared.commit.id
             lane.state, lane.statistics, lane.prepared = decision.state, decision.statistics, None
-            self._observer.committed(lane.partition, decision, self._now() - began)
+            self._observer.committed(lane.partition, decision, self._elapsed() - began)
 
     def _publish(self, lanes: Sequence[Lane]) -> bool:
         """Write one transaction for all lanes (A3). On failure all our lanes are taken over anew (A4)."""
@@ -549,7 +550,7 @@ class Worker:
         """Stop where another worker has our name: the two would take everything from each other for ever."""
         if not error.fenced or self._plan.instance is None:
             return
-        now = self._now()
+        now = self._elapsed()
         self._fenced_at = [at for at in self._fenced_at if now - at < RIVAL_WITHIN_S] + [now]
         if len(self._fenced_at) >= RIVAL_FENCES:
             raise Stop(
@@ -564,7 +565,7 @@ class Worker:
         lane = self._lanes.get(0)
         if lane is None or not lane.state.sweep.ended or lane.state.sweep.number == 0:
             return
-        day, now = lane.state.day, self._now()
+        day, now = lane.state.day, self._elapsed()
         if now < (self._led_until if self._led == day else self._lead_at):
             return
         try:
@@ -577,4 +578,4 @@ class Worker:
         if made is not None:
             self._crash_point("mid_model_publish")
         if made is not None or made_for(self._planner.live_model(), day):
-            self._led, self._led_until = day, self._now() + LED_FOR_S
+            self._led, self._led_until = day, self._elapsed() + LED_FOR_S

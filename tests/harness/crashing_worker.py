@@ -9,7 +9,8 @@ It is `segmenter run OPTION ...` with a crash point: at the Nth time POINT is re
 
 The settings come from the environment, as ever. `fired` is written to the file named by CRASH_FILE just before.
 With FIXED_MODEL its learner learns nothing. EXPIRING and STALLING build faults into the Kafka client: see
-tests.harness.client_faults.
+tests.harness.client_faults. With CLOCK_FILE its wall clock differs from the host's by the seconds that stand in that
+file; what it read last stands beside it, in a file that ends with .read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -49,12 +51,21 @@ class SignalAt:
                 os.kill(os.getpid(), number)
 
 
+def wall_clock() -> float:
+    """Return POSIX seconds by the clock that the test sets."""
+    if not (named := os.environ.get("CLOCK_FILE")):
+        return time.time()
+    off = Path(named).read_text("utf-8")
+    Path(named).with_suffix(".read").write_text(off, "utf-8")
+    return time.time() + float(off or 0)
+
+
 def main() -> None:
     """Run until told to stop, or until the crash."""
     point, times, *rest = sys.argv[1:]
     action = rest.pop(0) if rest and rest[0] in ACTIONS else "kill"
     at = SignalAt(point, int(times), ACTIONS[action])
-    service.open_worker = partial(service.open_worker, crash_point=at)
+    service.open_worker = partial(service.open_worker, crash_point=at, now=wall_clock)
     if os.environ.get("FIXED_MODEL"):
         vars(service)["learner_named"] = lambda _name: FixedLearner()
     if topic := os.environ.get("EXPIRING"):

@@ -117,10 +117,14 @@ class Served:
         wait_until(lambda: self.takeovers > after or self.process.poll() is not None, "a worker that takes over")
         assert self.process.returncode is None, self.output()
 
+    def metrics(self) -> str:
+        """Ask /metrics."""
+        return self._get("/metrics")[1]
+
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples with these labels; 0 where there is none."""
         total = 0.0
-        for line in self._get("/metrics")[1].splitlines():
+        for line in self.metrics().splitlines():
             found = SAMPLE.match(line)
             if found and found["name"] == name and labels.items() <= dict(LABEL.findall(found["labels"] or "")).items():
                 total += float(found["value"])

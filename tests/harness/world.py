@@ -93,13 +93,26 @@ class MemoryRegistry:
 
 @dataclass
 class Clock:
-    """A wall clock that a test moves; each look costs 10 ms, so that nothing waits for ever."""
+    """A wall clock that a test moves, and the time that passes; each look costs 10 ms, so that nothing waits for ever.
+
+    Whoever sets `seconds` lets time pass; `step` sets the host's clock, and no time passes.
+    """
 
     seconds: float
+    stepped: float = 0.0
 
     def __call__(self) -> float:
         self.seconds += 0.01
         return self.seconds
+
+    def elapsed(self) -> float:
+        """Return the time that has passed, whatever the host's clock was set to."""
+        return self() - self.stepped
+
+    def step(self, seconds: float) -> None:
+        """Set the host's clock forward, or back."""
+        self.seconds += seconds
+        self.stepped += seconds
 
 
 @dataclass
@@ -205,7 +218,7 @@ class World:
             erasure_key=b"key",
             instance=self.instance,
         )
-        made = Worker(parts, plan, now=self.clock, elapsed=self.clock, crash_point=point)
+        made = Worker(parts, plan, now=self.clock, elapsed=self.clock.elapsed, crash_point=point)
         self.workers.append(made)
         return made
 
