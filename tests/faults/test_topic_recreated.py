@@ -65,6 +65,9 @@ def test_a_topic_made_anew_ends_the_worker_before_it_reads_any_of_it(
     fault.fired()
     assert (live.states(), live.customers()) == (before, known)
 
+    if not frozen:
+        fault.unstreamed("not a record of the new topic is read")
+        return
     fault.ended()
     done = live.shell()(f"bootstrap --replace {live.history_file} --k 3")
     assert done.code == 0, done.err

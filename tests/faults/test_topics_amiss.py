@@ -79,8 +79,9 @@ def mended(live: Live, worker: Served, fault: Fault) -> None:
 
 
 @pytest.mark.fault(17)
+@pytest.mark.parametrize("amiss", ["narrow", pytest.param("missing", marks=pytest.mark.long)])
 def test_a_dead_letter_that_cannot_be_written_pauses_its_partition_alone_until_it_can(
-    lives: LIVES, fault: Fault
+    lives: LIVES, fault: Fault, amiss: str
 ) -> None:
     live = lives(partitions=2)
     live.bootstrap(between(LINES, 0, 6))
@@ -89,24 +90,24 @@ def test_a_dead_letter_that_cannot_be_written_pauses_its_partition_alone_until_i
     worker = Served(live)
     live.settle()
     topic = live.settings.dead_letters_topic
-    breaks_and_mends: list[tuple[str, Callable[[], None], Callable[[], None]]] = [
-        (f"topic {topic} does not exist", lambda: delete(live, topic), lambda: create(live)),
-        ("raise its max.message.bytes", lambda: narrow(live, topic, 1_000), lambda: narrow(live, topic, 1 << 24)),
-    ]
-    for number, (reason, breaks, mends) in enumerate(breaks_and_mends):
-        breaks()
-        before = offsets(live)
-        fault.inject()
-        live.writer.send(b"bad", b"x" * 5_000, SICK)
-        live.publish(line(f"c{n}", TODAY, event_id=f"{number}-{n}") for n in range(20))
-        told(live, worker, SICK, reason)
-        wait_until(lambda: offsets(live)[WELL] > before[WELL], "the other partition goes on", 20)  # noqa: B023 -- called here
-        assert offsets(live)[SICK] == before[SICK]
-        fault.fired()
-        mends()
-        mended(live, worker, fault)
-    letters = live.records(topic, SICK)
-    assert [letter.value for letter in letters] == [b"x" * 5_000] * 2
+    if amiss == "narrow":
+        narrow(live, topic, 1_000)
+    else:
+        delete(live, topic)
+    before = offsets(live)
+    fault.inject()
+    live.writer.send(b"bad", b"x" * 5_000, SICK)
+    live.publish(line(f"c{n}", TODAY, event_id=f"again-{n}") for n in range(20))
+    told(live, worker, SICK, "raise its max.message.bytes" if amiss == "narrow" else f"topic {topic} does not exist")
+    wait_until(lambda: offsets(live)[WELL] > before[WELL], "the other partition goes on", 20)
+    assert offsets(live)[SICK] == before[SICK]
+    fault.fired()
+    if amiss == "narrow":
+        narrow(live, topic, 1 << 24)
+    else:
+        create(live)
+    mended(live, worker, fault)
+    assert [letter.value for letter in live.records(topic, SICK)] == [b"x" * 5_000]
     live.end()
     fault.judge(live.verdict())
 
