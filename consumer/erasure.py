@@ -17,6 +17,7 @@ from consumer.step import SAMPLE_ROW, Context, Decision, Mark
 from features.codec import decode_states
 from features.identity import position
 from features.transaction import Control, local_seconds
+from models.population import Statistics
 
 NEVER = -(1 << 62)
 """Local seconds before every event: a mark of this time only keeps a revision."""
@@ -59,17 +60,10 @@ def erase(
 
     The control has its time (`dated`). rows: `sample:<n>` and `touched:<n>` values that may hold his vector.
     """
-    state, bundle = context.state, context.bundle
+    state = context.state
     assert control.at is not None
-    states = decode_states([blob])
-    heads, sweep = states.heads, state.sweep
-    place = position(control.customer)
-    statistics = context.statistics
-    if blob is not None and (sweep.cursor is None or place <= sweep.cursor or heads["sweep"][0] == sweep.number):
-        ledger = within_horizon(states, state.day - context.rules.horizon_days)
-        scores = score(ledger, heads["first_day"], state.day, bundle)
-        statistics = statistics - scores.statistics(np.ones(1, np.bool_))
-    revision = max(int(heads["revision"][0]), earlier.revision if earlier else 0)
+    statistics, replaced = taken_out(context, control.customer, blob, rows)
+    revision = max(int(decode_states([blob]).heads["revision"][0]), earlier.revision if earlier else 0)
     mark = Mark(max(control.at, earlier.at if earlier else control.at), revision)
     hashed, value = keyed_hash(key, control.customer), msgspec.json.encode(mark)
     headers = event_headers(control.offset)
@@ -86,10 +80,25 @@ def erase(
         outbox=Outbox(emissions),
         deleted=[control.customer] if blob is not None else [],
         marks={hashed: value},
-        replaced={
-            name: left for name, data in rows.items() if (left := _without(data, place, len(bundle.features))) != data
-        },
+        replaced=replaced,
     )
+
+
+def taken_out(
+    context: Context, customer: str, blob: bytes | None, rows: dict[str, bytes]
+) -> tuple[Statistics, dict[str, bytes]]:
+    """Return the statistics without a customer, and those of the learning rows that held his vector, without it."""
+    state, bundle = context.state, context.bundle
+    states = decode_states([blob])
+    heads, sweep = states.heads, state.sweep
+    place = position(customer)
+    statistics = context.statistics
+    if blob is not None and (sweep.cursor is None or place <= sweep.cursor or heads["sweep"][0] == sweep.number):
+        ledger = within_horizon(states, state.day - context.rules.horizon_days)
+        scores = score(ledger, heads["first_day"], state.day, bundle)
+        statistics = statistics - scores.statistics(np.ones(1, np.bool_))
+    left = {name: _without(data, place, len(bundle.features)) for name, data in rows.items()}
+    return statistics, {name: data for name, data in left.items() if data != rows[name]}
 
 
 def _without(data: bytes, place: int, d: int) -> bytes:

@@ -56,6 +56,8 @@ class Lane:
 
     partition: int
     epoch: int
+    owner: str
+    """The token under which the epoch was raised: its number may be another's, too (docs/decisions/0011)."""
     last: str
     """The commit that Kafka is known to have: the parent of the next one."""
     state: PartitionState

@@ -13,7 +13,7 @@ from consumer.messages import encode_outbox
 from consumer.partition import encode_state
 from consumer.plan import Parts, Plan
 from consumer.step import Context, Decision, Mark, step, wanted
-from features.store import Commit, Snapshot
+from features.store import Commit, Snapshot, Store
 from features.transaction import Control
 from models.population import encode as encode_statistics
 
@@ -65,15 +65,19 @@ class Decider:
         }
 
     def _erase(self, lane: Lane, context: Context, control: Control, blob: bytes | None) -> Decision:
-        number = lane.state.sweep.number
-        rows = {
-            f"{name}:{n}": self._parts.store.rows(lane.partition, name, n)
-            for name, oldest in (("sample", number - 1), ("touched", number - 2))
-            for n in range(max(oldest, 0), number + 1)
-        }
+        rows = learning_rows(self._parts.store, lane.partition, lane.state.sweep.number)
         earlier = self._marks(lane, [control.customer]).get(control.customer)
         control = erasure.dated(control, self._plan.rules.clock, lane.state.watermark, self._plan.zone)
         return erasure.erase(context, control, blob, earlier, self._plan.erasure_key, rows)
+
+
+def learning_rows(store: Store, partition: int, sweep: int) -> dict[str, bytes]:
+    """Read the rows that are still kept for learning, by the names under which a commit replaces them."""
+    return {
+        f"{name}:{n}": store.rows(partition, name, n)
+        for name, oldest in (("sample", sweep - 1), ("touched", sweep - 2))
+        for n in range(max(oldest, 0), sweep + 1)
+    }
 
 
 def as_commit(lane: Lane, unit: Unit, decision: Decision) -> Prepared:
@@ -82,6 +86,7 @@ def as_commit(lane: Lane, unit: Unit, decision: Decision) -> Prepared:
     snapshot = decision.snapshot
     commit = Commit(
         epoch=lane.epoch,
+        owner=lane.owner,
         parent=lane.last,
         id=lane.next_id,
         state=encode_state(decision.state),

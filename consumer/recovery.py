@@ -9,7 +9,9 @@ sequence ahead     Kafka lost commits                lost           stop, exit c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +33,29 @@ class Verdict(Enum):
     REPUBLISH = "republish"
     DIVERGED = "diverged"
     LOST = "lost"
+
+
+class Claim(NamedTuple):
+    """What tells an owner from all others: the epoch, and a token, for Redis may lose the epoch's raise."""
+
+    epoch: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What Redis and Kafka say of a partition after its epoch was raised."""
+
+    fence: Fence
+    state: PartitionState
+    committed: Committed | None
+    tail: tuple[int, int] | None
+
+    @property
+    def known(self) -> tuple[int, int] | None:
+        """The newest commit that Kafka is known to have, as (epoch, sequence)."""
+        ours = parse_commit_id(self.committed.metadata) if self.committed is not None else None
+        return ours or self.tail
 
 
 def parse_commit_id(text: str) -> tuple[int, int] | None:

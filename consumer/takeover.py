@@ -5,47 +5,27 @@ read fence, committed -> raise the epoch -> read both again -> verdict -> (publi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date
+import secrets
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from consumer.erasure import keyed_hash, with_revision
+from consumer.divergence import Divergence, decided
 from consumer.exits import ExitCode, Stop
 from consumer.lane import Lane
 from consumer.messages import Outbox, decode_outbox, encode_outbox
-from consumer.partition import Gap, PartitionState, Rewind, decode_state, encode_state
+from consumer.partition import Gap, PartitionState, decode_state, encode_state
 from consumer.plan import Parts, Plan
-from consumer.ports import Committed, InputRecord, Membership, RetentionGap, TransportError
+from consumer.ports import Committed, InputRecord, Membership, RetentionGap
 from consumer.publication import output_records
-from consumer.recovery import Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
-from features.codec import InvalidState
-from features.store import Commit, Fence, InvalidKey
-from features.transaction import EPOCH_ORDINAL
+from consumer.recovery import Claim, Found, Verdict, judge, new_epoch, parse_commit_id, tail_of
+from features.store import Commit, InvalidKey
 from models.bundle import Bundle, content_hash
 from models.population import Statistics, StatisticsError
 from models.population import decode as decode_statistics
 
 COMMITTED_TIMEOUT_S = 0.5
 """A slice of waiting for stable offsets; other partitions run between two of them (B1)."""
-LOAD_CHUNK = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What Redis and Kafka say of a partition after its epoch was raised."""
-
-    fence: Fence
-    state: PartitionState
-    committed: Committed | None
-    tail: tuple[int, int] | None
-
-    @property
-    def known(self) -> tuple[int, int] | None:
-        """The newest commit that Kafka is known to have, as (epoch, sequence)."""
-        ours = parse_commit_id(self.committed.metadata) if self.committed is not None else None
-        return ours or self.tail
 
 
 class Takeover:
@@ -54,9 +34,10 @@ class Takeover:
     def __init__(self, parts: Parts, plan: Plan, crash_point: Callable[[str], None]) -> None:
         self._source, self._sink, self._reader = parts.source, parts.sink, parts.reader
         self._store, self._registry, self._observer = parts.store, parts.registry, parts.observer
-        self._topics, self._erasure_key, self._schema = plan.topics, plan.erasure_key, plan.rules.schema
+        self._topics = plan.topics
         self._skip_lost_input = plan.skip_lost_input
         self._crash_point = crash_point
+        self._divergence = Divergence(parts, plan)
 
     def take(self, partition: int, membership: Membership) -> tuple[Lane, Verdict]:
         """Return the lane of a partition that is now ours alone, and how it was found.
@@ -70,7 +51,7 @@ class Takeover:
             raise InvalidKey(f"partition {partition}", f"what is stored of it cannot be read: {error}") from error
 
     def _take(self, partition: int, membership: Membership) -> tuple[Lane, Verdict]:
-        found, epoch = self._fence_out(partition)
+        found, claim = self._fence_out(partition)
         self._crash_point("during_recovery")
         outbox = decode_outbox(self._store.outbox(partition))
         verdict = judge(found.fence, found.committed, found.tail)
@@ -78,48 +59,32 @@ class Takeover:
         if verdict is Verdict.LOST:
             raise Stop(ExitCode.INPUT_LOST, _lost(partition, found))
         if verdict is Verdict.DIVERGED:
-            last, state = self._catch_up(partition, found, epoch)
+            bundle = self._model(state.sweep.version, state.sweep.model_hash)
+            last, state = self._divergence.catch_up(partition, found, claim, self._statistics(partition), bundle)
             outbox = Outbox()
         if verdict is not Verdict.IN_STEP:
             self._publish(partition, state.applied, last, outbox, membership)
         earliest = self._check_log(partition, state.applied)
         if state.applied < earliest:
-            last, state = self._skip(partition, epoch, last, state, earliest, membership)
-        lane = self._lane(partition, epoch, last, state)
+            last, state = self._skip(partition, claim, last, state, earliest, membership)
+        lane = self._lane(partition, claim, last, state)
         self._source.seek(partition, state.applied)
         return lane, verdict
 
-    def _fence_out(self, partition: int) -> tuple[Found, int]:
+    def _fence_out(self, partition: int) -> tuple[Found, Claim]:
         """Raise the epoch, then read: from then on nobody else can write (B2)."""
         before = self._find(partition)
-        epoch = new_epoch(before.fence, before.committed, before.tail)
-        self._store.raise_epoch(partition, epoch)
-        return self._find(partition), epoch
+        claim = Claim(new_epoch(before.fence, before.committed, before.tail), secrets.token_hex(8))
+        self._store.raise_epoch(partition, *claim)
+        return self._find(partition), claim
 
     def _find(self, partition: int) -> Found:
         fence = self._store.fences([partition])[partition]
         committed = self._source.committed(frozenset({partition}), COMMITTED_TIMEOUT_S)[partition]
         tail = None
         if committed is None or parse_commit_id(committed.metadata) is None:
-            tail = tail_of(self._decided(self._topics.output, partition))
+            tail = tail_of(decided(self._reader, self._topics.output, partition))
         return Found(fence, decode_state(fence.state), committed, tail)
-
-    def _decided(self, topic: str, partition: int) -> Iterator[InputRecord]:
-        """Read all of a partition, but not while a transaction in it is in doubt (B3, B4).
-
-        A dead worker's may be open until the coordinator ends it; of one that the group's offsets already tell of,
-        the marker may still be on its way here. A reader of committed records would stop before either and miss
-        what follows. The high watermark is asked for first: all that stood below it must be decided.
-        """
-        end = self._reader.high_watermark(topic, partition)
-        start, stop = self._reader.bounds(topic, partition)
-        if stop < end:
-            raise TransportError(
-                f"{topic}-{partition}: a transaction that began at offset {stop} is in doubt; its coordinator ends it "
-                "within the transaction timeout",
-                retriable=True,
-            )
-        return self._reader.read(topic, partition, start, stop)
 
     def _publish(self, partition: int, applied: int, commit_id: str, outbox: Outbox, membership: Membership) -> None:
         """Publish the outbox of the last commit, alone, with its own id: the same records, a new transaction."""
@@ -137,66 +102,17 @@ class Takeover:
         read = self._reader.read(self._topics.input, partition, start, stop) if start < stop else ()
         return {record.offset: record for record in read if record.offset in wanted}
 
-    def _catch_up(self, partition: int, found: Found, epoch: int) -> tuple[str, PartitionState]:
-        """Raise what Redis lost from what was published, in a commit of its own (B4); return its id and state."""
-        last = published(self._decided(self._topics.output, partition))
-        same_generation = found.fence.last != "0:0"
-        entered = {record.entered_on for record in last.values()}
-        day_of = {text: date.fromisoformat(text).toordinal() - EPOCH_ORDINAL for text in entered}
-        states: dict[str, bytes] = {}
-        marks = self._marks(partition)
-        customers = list(last)
-        for low in range(0, len(customers), LOAD_CHUNK):
-            names = customers[low : low + LOAD_CHUNK]
-            blobs = self._store.load({partition: names})[partition]
-            try:
-                written, lost = raised(
-                    names, blobs, last, found.state, day_of, same_generation=same_generation, schema=self._schema
-                )
-            except InvalidState as error:
-                hashed = keyed_hash(self._erasure_key, names[error.index])[:16]
-                raise InvalidKey(f"the state of customer {hashed} (keyed hash)", error.problem) from error
-            states |= written
-            for customer, revision in lost.items():
-                hashed = keyed_hash(self._erasure_key, customer)
-                marks[hashed] = with_revision(marks.get(hashed), revision)
-        known = found.known or (0, 0)
-        here = parse_commit_id(found.fence.last) or (0, 0)
-        commit_id = f"{epoch}:{max(known[1], here[1]) + 1}"
-        sweep = found.state.sweep
-        rewind = Rewind(epoch, found.state.applied, sweep.number, sweep.cursor)
-        state = msgspec.structs.replace(
-            found.state, erased=found.state.erased + len(marks), rewinds=(*found.state.rewinds, rewind)
-        )
-        commit = Commit(
-            epoch=epoch,
-            parent=found.fence.last,
-            follows=f"{known[0]}:{known[1]}",
-            id=commit_id,
-            state=encode_state(state),
-            outbox=encode_outbox(Outbox()),
-            sweep=sweep.number,
-            states=states,
-            marks=marks,
-        )
-        self._store.commit(partition, commit)
-        return commit_id, state
-
-    def _marks(self, partition: int) -> dict[str, bytes]:
-        """Read the erasure marks of a partition from their topic: they outlive Redis (H4)."""
-        read = self._decided(self._topics.erasures, partition)
-        return {record.key.decode(): record.value for record in read if record.key and record.value}
-
     def _skip(
-        self, partition: int, epoch: int, last: str, state: PartitionState, earliest: int, membership: Membership
+        self, partition: int, claim: Claim, last: str, state: PartitionState, earliest: int, membership: Membership
     ) -> tuple[str, PartitionState]:
         """Go on behind input that retention took, in a commit of its own, as after a divergence (B4, FAULTS 26)."""
         gap = Gap(state.applied, earliest)
-        commit_id = f"{epoch}:{int(last.partition(':')[2]) + 1}"
+        commit_id = f"{claim.epoch}:{int(last.partition(':')[2]) + 1}"
         counters = state.counted({"skipped": gap.stop - gap.start})
         state = msgspec.structs.replace(state, applied=earliest, counters=counters, gaps=(*state.gaps, gap))
         commit = Commit(
-            epoch=epoch,
+            epoch=claim.epoch,
+            owner=claim.owner,
             parent=last,
             id=commit_id,
             state=encode_state(state),
@@ -222,15 +138,18 @@ class Takeover:
             )
         return earliest
 
-    def _lane(self, partition: int, epoch: int, last: str, state: PartitionState) -> Lane:
+    def _lane(self, partition: int, claim: Claim, last: str, state: PartitionState) -> Lane:
         bundle = self._model(state.sweep.version, state.sweep.model_hash)
         previous = None if state.sweep.previous_version is None else self._registry.load(state.sweep.previous_version)
+        statistics = self._statistics(partition)
+        return Lane(partition, *claim, last, state, statistics or Statistics.zeros(1, 1), bundle, previous)
+
+    def _statistics(self, partition: int) -> Statistics | None:
         data = self._store.statistics(partition)
         try:
-            statistics = Statistics.zeros(1, 1) if data is None else decode_statistics(data)
+            return None if data is None else decode_statistics(data)
         except StatisticsError as error:
             raise InvalidKey(self._store.key(partition, "statistics"), str(error)) from error
-        return Lane(partition, epoch, last, state, statistics, bundle, previous)
 
     def _model(self, version: int, model_hash: str) -> Bundle | None:
         bundle = self._registry.load(version)

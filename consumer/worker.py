@@ -306,7 +306,7 @@ class Worker:
             fence = fences.get(lane.partition)
             if fence is None:
                 continue
-            if (fence.epoch, fence.last) == (lane.epoch, lane.last):
+            if (fence.epoch, fence.owner, fence.last) == (lane.epoch, lane.owner, lane.last):
                 lane.seen_at = now
                 continue
             here = f"epoch {fence.epoch}, commit {fence.last}"

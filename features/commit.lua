@@ -5,7 +5,8 @@
 --
 -- KEYS, all in the partition's slot; <p> = {namespace:partition}, <g> = generation
 --   1  <p>:generation        string  the generation that is live here (PROTOCOL H1)
---   2  <p>:<g>:fence         hash    epoch, last, parent, state (JSON: applied offset, day, sweep, counters),
+--   2  <p>:<g>:fence         hash    epoch, owner (token of whoever raised it; absent in older states),
+--                                    last, parent, state (JSON: applied offset, day, sweep, counters),
 --                                    crc (of last, parent, state), outbox_crc: CRC-32; absent in older states
 --   3  <p>:<g>:outbox        string  what the last commit publishes (PROTOCOL A5)
 --   4  <p>:<g>:statistics    string  clusters' statistics of the running or last sweep (PROTOCOL C4)
@@ -22,20 +23,21 @@
 --   9 sample rows, 10 touched rows, 11 begins ('1' or '0'), 12 snapshot's sweep or '', 13 snapshot,
 --  14 snapshot to drop, 15 states written, 16 of them new, 17 deleted, 18 marks, 19 rows replaced,
 --  20 what to store as parent: the parent, but after a divergence the commit that Kafka knows (PROTOCOL B4),
---  21 checksum of 4, 20 and 5, 22 checksum of the outbox;
+--  21 checksum of 4, 20 and 5, 22 checksum of the outbox, 23 owner's token;
 --   then the states, position and id of each new one, the ids deleted, hash and mark of each mark, the rows.
 -- Returns 'OK', or the reason of the refusal: 'GENERATION', 'FENCED', 'STEP', 'KEY <key>', or
 -- 'RIGHT <command>'.
 
-local FIXED_KEYS, FIXED_ARGS = 12, 22
+local FIXED_KEYS, FIXED_ARGS = 12, 23
 local TYPES = {'string', 'hash', 'string', 'string', 'zset', 'list', 'hash', 'hash', 'string', 'string', 'string', 'string'}
 
 local generation = redis.call('TYPE', KEYS[1]).ok
 if generation ~= 'none' and generation ~= 'string' then return 'KEY ' .. KEYS[1] end
 if generation == 'none' or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'GENERATION' end
 if redis.call('TYPE', KEYS[2]).ok ~= 'hash' then return 'KEY ' .. KEYS[2] end
-local stored = redis.call('HMGET', KEYS[2], 'epoch', 'last')
-if stored[1] ~= ARGV[2] then return 'FENCED' end
+local stored = redis.call('HMGET', KEYS[2], 'epoch', 'last', 'owner')
+-- The number alone is not ours: Redis may lose a raise, and the next owner comes to the same one.
+if stored[1] ~= ARGV[2] or (stored[3] or '') ~= ARGV[23] then return 'FENCED' end
 if stored[2] == ARGV[4] then return 'OK' end  -- our own commit, its reply was lost
 if stored[2] ~= ARGV[3] then return 'STEP' end
 

@@ -191,7 +191,7 @@ class RedisStore:
             pipe = self._redis.pipeline(transaction=False)
             for partition in partitions:
                 pipe.get(self.keys.generation(partition))
-                pipe.hmget(self.keys.of(partition, "fence"), "epoch", "last", "parent", "state", "crc")
+                pipe.hmget(self.keys.of(partition, "fence"), "epoch", "last", "parent", "state", "crc", "owner")
             return list(pipe.execute(raise_on_error=False))
 
         answers = guarded(read)
@@ -208,22 +208,29 @@ class RedisStore:
         return fences
 
     def _checked(
-        self, partition: int, epoch: bytes, last: bytes, parent: bytes, state: bytes, crc: bytes | None
+        self,
+        partition: int,
+        epoch: bytes,
+        last: bytes,
+        parent: bytes,
+        state: bytes,
+        crc: bytes | None,
+        owner: bytes | None,
     ) -> Fence:
         if not (epoch.isdigit() and _COMMIT_ID.fullmatch(last) and _COMMIT_ID.fullmatch(parent)):
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its epoch or commits are none of ours")
         if crc is not None and crc != checksum(last, parent, state):
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its checksum does not match")
-        return Fence(int(epoch), last.decode(), parent.decode(), state)
+        return Fence(int(epoch), last.decode(), parent.decode(), state, (owner or b"").decode("utf-8", "replace"))
 
     def orders(self) -> Orders:
         namespace = self.keys.namespace
         asked = [paused_key(namespace), binding_key(namespace)]
         return orders_of(*guarded(lambda: self._redis.mget(asked)))
 
-    def raise_epoch(self, partition: int, epoch: int) -> None:
+    def raise_epoch(self, partition: int, epoch: int, owner: str = "") -> None:
         keys = [self.keys.generation(partition), self.keys.of(partition, "fence")]
-        self._judge(partition, guarded(lambda: self._fence(keys=keys, args=[self._generation, epoch])))
+        self._judge(partition, guarded(lambda: self._fence(keys=keys, args=[self._generation, epoch, owner])))
 
     def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
         asked = [(partition, ids) for partition, ids in wanted.items() if ids]
@@ -316,7 +323,7 @@ class RedisStore:
         args += [c.statistics or b"", c.day_entry or b"", c.sample, c.touched, int(c.begins)]
         args += [snapshot.sweep if c.snapshot else b"", snapshot.statistics, snapshot.sweep - 2]
         args += [len(order), len(c.created), len(c.deleted), len(c.marks), len(c.replaced), c.follows or c.parent]
-        args += [checksum(c.id.encode(), (c.follows or c.parent).encode(), c.state), checksum(c.outbox)]
+        args += [checksum(c.id.encode(), (c.follows or c.parent).encode(), c.state), checksum(c.outbox), c.owner]
         args += [c.states[customer] for customer in order]
         for customer, position in c.created.items():
             args += [position, customer.encode()]

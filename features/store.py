@@ -31,7 +31,7 @@ class StoreRefused(StoreError):
 
 
 class Fenced(StoreRefused):
-    """The stored epoch is higher than ours."""
+    """The stored epoch is higher than ours, or another's of the same number."""
 
 
 class OutOfStep(StoreRefused):
@@ -63,6 +63,8 @@ class Fence:
     parent: str
     state: bytes
     """The partition's state (consumer.partition.PartitionState), encoded."""
+    owner: str = ""
+    """The token of whoever raised the epoch; empty in a state from before there were any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,12 @@ class Snapshot:
 class Commit:
     """Everything one batch, sweep chunk or recovery writes for one partition, all or nothing.
 
-    id, parent: commit ids; follows: stored as the parent instead, where Kafka knows another commit than
-    Redis does (PROTOCOL B4). states: encoded state by customer, `created` those that were absent when
-    loaded, with their sweep positions. deleted: customers whose state ends. statistics: None leaves
-    them. sample, touched: rows appended under the number of `sweep`; begins: the sweep is new, what
-    older ones left is dropped. replaced: rows of `sample:<n>` or `touched:<n>` rewritten after an erasure.
+    owner: the token under which the epoch was raised. id, parent: commit ids; follows: stored as the
+    parent instead, where Kafka knows another commit than Redis does (PROTOCOL B4). states: encoded state
+    by customer, `created` those that were absent when loaded, with their sweep positions. deleted:
+    customers whose state ends. statistics: None leaves them. sample, touched: rows appended under the
+    number of `sweep`; begins: the sweep is new, what older ones left is dropped. replaced: rows of
+    `sample:<n>` or `touched:<n>` rewritten after an erasure.
     """
 
     epoch: int
@@ -90,6 +93,7 @@ class Commit:
     state: bytes
     outbox: bytes
     sweep: int
+    owner: str = ""
     follows: str | None = None
     states: Mapping[str, bytes] = field(default_factory=dict)
     created: Mapping[str, int] = field(default_factory=dict)
@@ -132,8 +136,11 @@ class Store(Protocol):
     def orders(self) -> Orders:
         """Return what the operator asks of all workers; one round trip."""
 
-    def raise_epoch(self, partition: int, epoch: int) -> None:
-        """Fence every older worker out. Raises `Fenced` unless `epoch` is the highest."""
+    def raise_epoch(self, partition: int, epoch: int, owner: str = "") -> None:
+        """Fence every older worker out. Raises `Fenced` unless `epoch` is the highest.
+
+        owner: a token that nobody else has, where another may come to the same epoch (docs/decisions/0011).
+        """
 
     def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
         """Return the states of customers by partition, None for those who have none; one round trip."""

@@ -343,20 +343,17 @@ class _Part:
         parts = [*self.past.of(name), self]
         items = [part.stream.items.get(name, []) for part in parts]
         records = [part.published.get(name, []) for part in parts]
-        places = [
-            Places.of(his, part.rewinds, position, [item.offset for item in done if isinstance(item, Line)])
-            for part, his, done in zip(parts, records, items, strict=True)
-        ]
+        places = [Places.of(his, part.rewinds) for part, his in zip(parts, records, strict=True)]
         past = self._past(name, [item for done in items for item in done], places[0])
         chain = self._follow(name, [record for his in records for record in his], past.erased_revision)
         self._compare_moved(name, records)
         customer = Customer(self.facts, past, position, lambda *what: self._differ("output", name, *what))
         for part, place, done, his in zip(parts, places, items, records, strict=True):
-            self.replayed += bool(place.superseded)
             self.unread += not his and part.partition.completeness == "tail"
             # Compaction keeps the last record of each partition: after a move none means that none was written.
             kept = part.partition.completeness if his or part is parts[0] else "whole"
             customer.run(part.turns, done, part.rewinds, kept, place)
+            self.replayed += bool(place.superseded)
             part.counters.update(customer.counters)
             customer.counters.clear()
         return customer, chain
@@ -376,7 +373,7 @@ class _Part:
     def _follow(self, name: str, records: Sequence[Published], marked: int) -> Chain:
         """Check what readers rely on: revisions, previous segments and entry days."""
         parts = [*self.past.of(name), self]
-        rewinds = [rewind.epoch for part in parts for rewind in part.rewinds]
+        rewinds = [rewind for part in parts for rewind in part.rewinds]
         kept = [part.partition.completeness for part in parts]
         least = next((each for each in kept if each != "whole"), kept[0])
         chain, wrong = follow(records, marked, Following(least, self.facts.emit, rewinds))

@@ -10,7 +10,7 @@ A batch may skip the labels between its lines, so a record is judged where it st
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -79,33 +79,39 @@ class Customer:
         # What compaction took, a whole life perhaps, cannot be missed: only what follows the first record left.
         self._blind = completeness != "whole"
         self._items = items
-        back = {rewind.sweep: rewind for rewind in rewinds}
+        back = defaultdict[int, list[Rewind]](list)
+        for rewind in sorted(rewinds, key=lambda rewind: rewind.epoch):
+            back[rewind.sweep].append(rewind)
         for turn in turns:
-            self._day(turn, back.get(turn.number))
+            self._day(turn, back.get(turn.number, ()))
         for record in self._places.left():
             self._extra(record)
         if self._blind and completeness == "compacted" and self.life is not None and self.label and not self.unsure:
             self._complain("missing record", f"segment {self.label}: compaction keeps the last one", "none")
 
-    def _day(self, turn: Turn, back: Rewind | None) -> None:
-        """Go through one turn and what he did under it."""
+    def _day(self, turn: Turn, back: Sequence[Rewind]) -> None:
+        """Go through one turn and what he did under it; back: the recoveries that went back to it, in their order.
+
+        Of two of them the later one went back less far: what the earlier one repeated before that place stands.
+        """
         self._anchor = self.label
         self.turned = False
-        waits = back is not None and back.cursor is not None and self._position > back.cursor
-        if not waits:
-            self._reach(turn)
-        if back is not None:
-            self._until(turn, back.applied)
-            self._go_back(turn, back)
-            if waits and not self.turned:
+        for rewind in back:
+            if rewind.cursor is None or self._position <= rewind.cursor:
                 self._reach(turn)
+            self._until(turn, rewind.applied)
+            if not self.turned:  # neither the sweep nor an event of his own had turned his day before the recovery
+                self._places.supersede(turn.number, rewind.epoch)
+            self._go_back(turn, rewind)
+        self._reach(turn)
         self._until(turn, turn.until)
         if self._touched:
             self._settle(turn)
 
     def _reach(self, turn: Turn) -> None:
-        """Let the sweep come to him, if it has come so far."""
-        if self.life is not None and turn.number and (turn.cursor is None or self._position <= turn.cursor):
+        """Let the sweep come to him, if it has come so far and he has not turned his day before."""
+        come = turn.number and (turn.cursor is None or self._position <= turn.cursor)
+        if come and self.life is not None and not self.turned:
             self._turn(turn, self.life)
 
     def _until(self, turn: Turn, stop: float) -> None:
@@ -228,13 +234,15 @@ class Customer:
         self.label = self._anchor = self._shown = 0
 
     def _go_back(self, turn: Turn, back: Rewind) -> None:
-        """Take over what was published, and the marks of erasures still to come, as the recovery did."""
+        """Take over what was published; an erasure that the replay will come to again is done at once."""
         if self._touched:
             self._settle(turn)
         done = {record.at for record in self._places.superseded if record.value is None and record.epoch < back.epoch}
-        for item in self._items[self._at :]:
-            if isinstance(item, Erase) and item.offset in done and item.at is not None:
-                self.erased_at = max(self.erased_at, item.at)
+        again = [item for item in self._items[self._at :] if isinstance(item, Erase) and item.offset in done]
+        if again:
+            self.erased_at = max(self.erased_at, *(item.at for item in again if item.at is not None))
+            self.counters["erased_customers"] += self.life is not None
+            self._end()
         last = self._places.last_before.get(back.epoch)
         taken_over = back.sweep > 0  # a new generation has segments of its own: of the old one only revisions go on
         if self.life is not None and taken_over and last in self._places.superseded and last.value is not None:

@@ -77,14 +77,14 @@ class Places:
     """Epoch of a recovery -> the customer's last record of older epochs, in the log's order."""
 
     @classmethod
-    def of(cls, records: Sequence[Published], rewinds: Sequence[Rewind], position: int, own: Sequence[int]) -> Places:
-        """Sort a customer's records; position: his place in a sweep; own: offsets of his lines."""
+    def of(cls, records: Sequence[Published], rewinds: Sequence[Rewind]) -> Places:
+        """Sort a customer's records."""
         places = cls()
         for record in records:
             for rewind in rewinds:
                 if record.epoch < rewind.epoch:
                     places.last_before[rewind.epoch] = record
-            if any(_is_behind(record, rewind, position, own) for rewind in rewinds):
+            if any(_is_behind(record, rewind) for rewind in rewinds):
                 places.superseded.append(record)
             elif record.sweep is not None:
                 places.turns.setdefault(record.sweep, []).append(record)
@@ -100,13 +100,19 @@ class Places:
             found.remove(record)
         return record
 
+    def supersede(self, sweep: int, epoch: int) -> None:
+        """Take back what older epochs published of a sweep that a recovery found not to have come to him yet."""
+        found = self.turns.get(sweep, [])
+        self.superseded += [record for record in found if record.epoch < epoch]
+        self.turns[sweep] = [record for record in found if record.epoch >= epoch]
+
     def left(self) -> list[Published]:
         """Return what was never taken: nothing happened at its place."""
         return [record for found in (*self.turns.values(), *self.offsets.values()) for record in found]
 
 
-def _is_behind(record: Published, rewind: Rewind, position: int, own: Sequence[int]) -> bool:
-    """Say whether a recovery went back to before a record."""
+def _is_behind(record: Published, rewind: Rewind) -> bool:
+    """Say whether a recovery went back to before a record; of the sweep that it found under way, `supersede` tells."""
     if record.epoch >= rewind.epoch:
         return False
     if rewind.sweep == 0:  # a new generation: offsets and sweeps of the old one mean nothing in it
@@ -114,10 +120,13 @@ def _is_behind(record: Published, rewind: Rewind, position: int, own: Sequence[i
     if record.at is not None:
         return record.at >= rewind.applied
     assert record.sweep is not None
-    if record.sweep != rewind.sweep or rewind.cursor is None:
-        return record.sweep > rewind.sweep
-    # The sweep was under way: it had reached him, or an event of his own had turned his day before the recovery.
-    return position > rewind.cursor and not any(at < rewind.applied for at in own)
+    return record.sweep > rewind.sweep
+
+
+def _may_be_behind(record: Published, rewind: Rewind) -> bool:
+    """Say whether a recovery went back to before a record, or may have: of a sweep under way that is not known here."""
+    under_way = record.sweep == rewind.sweep and rewind.cursor is not None and record.epoch < rewind.epoch
+    return under_way or _is_behind(record, rewind)
 
 
 @dataclass(slots=True)
@@ -143,11 +152,19 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """How a chain is read. rewinds: the epochs of recoveries that went back."""
+    """How a chain is read. rewinds: the recoveries that went back."""
 
     completeness: Completeness
     emit: str
-    rewinds: Sequence[int] = ()
+    rewinds: Sequence[Rewind] = ()
+
+    def went_back(self, epoch: int, record: Published) -> bool:
+        """Say whether a recovery may have gone back between a record of an epoch and the one that follows it.
+
+        One that was itself lost is told of nowhere; but then a later one went back behind what it published.
+        """
+        told = any(epoch < rewind.epoch <= record.epoch for rewind in self.rewinds)
+        return told or (0 < epoch < record.epoch and any(_may_be_behind(record, rewind) for rewind in self.rewinds))
 
 
 def follow(records: Sequence[Published], marked: int, how: Following) -> tuple[Chain, list[tuple[str, Any, Any]]]:
@@ -159,7 +176,7 @@ def follow(records: Sequence[Published], marked: int, how: Following) -> tuple[C
     wrong: list[tuple[str, Any, Any]] = []
     epoch = 0
     for record in records:
-        chain.back |= any(epoch < rewind <= record.epoch for rewind in how.rewinds)
+        chain.back |= how.went_back(epoch, record)
         epoch = record.epoch
         if record.value is None:
             _end_life(chain, erased=record.at is not None)

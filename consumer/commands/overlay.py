@@ -42,9 +42,9 @@ class OverlayStore:
             self._of(partition).fence = found
         return {p: fence for p in partitions if (fence := self._of(p).fence) is not None}
 
-    def raise_epoch(self, partition: int, epoch: int) -> None:
+    def raise_epoch(self, partition: int, epoch: int, owner: str = "") -> None:
         """Note the epoch here."""
-        self._of(partition).fence = replace(self.fences([partition])[partition], epoch=epoch)
+        self._of(partition).fence = replace(self.fences([partition])[partition], epoch=epoch, owner=owner)
 
     def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
         """Return states, those written here first."""
@@ -122,7 +122,7 @@ class OverlayStore:
     def commit(self, partition: int, commit: Commit) -> None:
         """Keep a commit here."""
         written = self._of(partition)
-        written.fence = Fence(commit.epoch, commit.id, commit.follows or commit.parent, commit.state)
+        written.fence = Fence(commit.epoch, commit.id, commit.follows or commit.parent, commit.state, commit.owner)
         written.states |= commit.states
         written.states |= dict.fromkeys(commit.deleted)
         written.positions |= commit.created

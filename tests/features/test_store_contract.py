@@ -112,6 +112,28 @@ def test_a_commit_needs_the_epoch(store: Store) -> None:
     assert store.fences([0])[0].last == "0:0"
 
 
+def test_two_owners_of_one_epoch_are_told_apart(store: Store) -> None:
+    """Redis may lose the raise of an epoch: then the next owner comes to the same number (docs/decisions/0011)."""
+    store.raise_epoch(0, 1, "theirs")
+    assert store.fences([0])[0].owner == "theirs"
+    with pytest.raises(Fenced):
+        store.commit(0, replace(FIRST, owner="ours"))
+    with pytest.raises(Fenced):
+        store.commit(0, FIRST)
+    store.commit(0, replace(FIRST, owner="theirs"))
+    with pytest.raises(Fenced):
+        store.commit(0, replace(FIRST, owner="ours", outbox=b"another of the same id"))
+    assert (store.outbox(0), store.fences([0])[0].owner) == (b"o1", "theirs")
+
+
+def test_a_state_that_knows_no_owners_is_taken_over(store: Store) -> None:
+    fence = store.fences([0])[0]
+    assert fence.owner == ""
+    store.raise_epoch(0, fence.epoch + 1, "ours")
+    store.commit(0, replace(FIRST, owner="ours"))
+    assert store.fences([0])[0].last == "1:1"
+
+
 def test_a_commit_needs_its_parent(store: Store) -> None:
     store.raise_epoch(0, 1)
     with pytest.raises(OutOfStep):

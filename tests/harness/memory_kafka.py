@@ -155,6 +155,18 @@ class MemoryKafka:
 
     # --- what a test does to it -----------------------------------------------------------------------------------
 
+    def fork(self) -> MemoryKafka:
+        """Return a cluster that holds the same and goes its own way; nobody is in a group and nothing is open here."""
+        assert not self._open
+        assert not self._unmarked
+        assert not any(group.owned for group in self._groups.values())
+        other = MemoryKafka(forgets_commits=self.forgets_commits)
+        for name, topic in self._topics.items():
+            other._topics[name] = Topic(topic.topic_id, [Log(log.entries.copy(), log.earliest) for log in topic.logs])
+        other._groups = {n: Group(g.generation, {}, None, g.offsets.copy()) for n, g in self._groups.items()}
+        other._epochs, other._now_ms = self._epochs.copy(), self._now_ms
+        return other
+
     def create(self, name: str, partitions: int) -> None:
         """Make a topic, or make it again, empty and with another id."""
         self._topics[name] = Topic(str(uuid.uuid4()), [Log() for _ in range(partitions)])

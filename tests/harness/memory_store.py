@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from features.store import (
     Chunk,
@@ -31,12 +31,42 @@ class Part:
     rows: dict[str, bytes] = field(default_factory=dict)
     marks: dict[str, bytes] = field(default_factory=dict)
 
+    def copy(self) -> Part:
+        """Return one that does not change with this one."""
+        mine = {name: getattr(self, name).copy() for name in ("states", "index", "days", "snapshots", "rows", "marks")}
+        return replace(self, **mine)
 
-class MemoryStore:
-    """Implements `features.store.Store`; `lose_reply` and `unavailable` crash it on cue."""
+
+class Journal:
+    """How to take writes back, newest last: a server that loses its last writes loses them over all its keys."""
 
     def __init__(self) -> None:
+        self._undo: list[Callable[[], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._undo)
+
+    def note(self, undo: Callable[[], None]) -> None:
+        """Remember how to take back the write that follows."""
+        self._undo.append(undo)
+
+    def lose(self, writes: int) -> int:
+        """Take the last writes back; return how many there were."""
+        lost = min(writes, len(self._undo))
+        for _ in range(lost):
+            self._undo.pop()()
+        return lost
+
+
+class MemoryStore:
+    """Implements `features.store.Store`; `lose_reply` and `unavailable` crash it on cue.
+
+    With a journal its last writes can be lost.
+    """
+
+    def __init__(self, journal: Journal | None = None) -> None:
         self.parts: dict[int, Part] = {}
+        self._journal = journal
         self.unavailable = 0
         """So many calls fail before anything happens."""
         self.lose_reply = 0
@@ -62,11 +92,12 @@ class MemoryStore:
             raise StoreUnavailable("told to be away")
         return self.ordered
 
-    def raise_epoch(self, partition: int, epoch: int) -> None:
+    def raise_epoch(self, partition: int, epoch: int, owner: str = "") -> None:
         part = self._part(partition)
         if part.fence.epoch >= epoch:
             raise Fenced(f"partition {partition}: another worker holds a higher epoch")
-        part.fence = Fence(epoch, part.fence.last, part.fence.parent, part.fence.state)
+        self._note(partition, part)
+        part.fence = replace(part.fence, epoch=epoch, owner=owner)
 
     def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
         return {p: [self._part(p).states.get(customer) for customer in ids] for p, ids in wanted.items()}
@@ -103,19 +134,20 @@ class MemoryStore:
 
     def commit(self, partition: int, commit: Commit) -> None:
         part = self._part(partition)
-        if part.fence.epoch != commit.epoch:
+        if (part.fence.epoch, part.fence.owner) != (commit.epoch, commit.owner):
             raise Fenced(f"partition {partition}: another worker holds a higher epoch")
         if part.fence.last == commit.id:
             return
         if part.fence.last != commit.parent:
             raise OutOfStep(f"partition {partition}: Redis is not at the commit that this one follows")
+        self._note(partition, part)
         self._write(part, commit)
         if self.lose_reply:
             self.lose_reply -= 1
             raise StoreUnavailable("the reply was lost")
 
     def _write(self, part: Part, commit: Commit) -> None:
-        part.fence = Fence(commit.epoch, commit.id, commit.follows or commit.parent, commit.state)
+        part.fence = Fence(commit.epoch, commit.id, commit.follows or commit.parent, commit.state, commit.owner)
         part.outbox = commit.outbox
         part.statistics = commit.statistics or part.statistics
         if commit.day_entry:
@@ -137,6 +169,11 @@ class MemoryStore:
             part.index.pop(customer, None)
         part.marks.update(commit.marks)
         part.rows.update(commit.replaced)
+
+    def _note(self, partition: int, part: Part) -> None:
+        if self._journal is not None:
+            before = part.copy()
+            self._journal.note(lambda: self.parts.update({partition: before}))
 
     def _part(self, partition: int) -> Part:
         if self.unavailable:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 from zlib import crc32
 from zoneinfo import ZoneInfo
@@ -19,6 +21,7 @@ import numpy as np
 from consumer.observer import Silence
 from consumer.partition import History, PartitionState, Rules, Sweep, decode_state, encode_state
 from consumer.plan import Parts, Plan
+from consumer.ports import Sink
 from consumer.publication import Topics
 from consumer.worker import Worker
 from features.codec import decode_states, encode_states
@@ -27,7 +30,8 @@ from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, Segment, content_hash
 from models.learner import Learner, learner_named
 from tests.harness.memory_kafka import Crash, MemoryKafka
-from tests.harness.memory_store import MemoryStore
+from tests.harness.memory_producer import MemoryCluster
+from tests.harness.memory_store import Journal, MemoryStore
 
 TOPICS = Topics("transactions", "customer-segments", "transactions-dead-letters", "customer-erasures")
 GROUP = "g"
@@ -72,8 +76,9 @@ def first_model() -> Bundle:
 class MemoryRegistry:
     """Implements `consumer.leader.Registry`."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.versions = {bundle.version: bundle}
+    def __init__(self, *bundles: Bundle, journal: Journal | None = None) -> None:
+        self.versions = {bundle.version: bundle for bundle in bundles}
+        self._journal = journal
 
     def current(self) -> int | None:
         return max(self.versions)
@@ -84,11 +89,18 @@ class MemoryRegistry:
     def publish(self, bundle: Bundle, expected: int | None) -> bool:
         if self.current() != expected:
             return False
-        self.versions[bundle.version] = bundle
+        self._write(bundle)
         return True
 
     def keep(self, bundle: Bundle) -> bool:
-        return self.versions.setdefault(bundle.version, bundle) == bundle
+        if bundle.version not in self.versions:
+            self._write(bundle)
+        return self.versions[bundle.version] == bundle
+
+    def _write(self, bundle: Bundle) -> None:
+        if self._journal is not None:
+            self._journal.note(partial(self.versions.__delitem__, bundle.version))
+        self.versions[bundle.version] = bundle
 
 
 @dataclass
@@ -149,6 +161,10 @@ class World:
     ) -> None:
         names = (TOPICS.input, TOPICS.output, TOPICS.dead_letters, TOPICS.erasures)
         self.kafka = MemoryKafka(dict.fromkeys(names, partitions), forgets_commits=forgets_commits)
+        self.journal: Journal | None = None
+        """What the store can lose again, in a world that was forked."""
+        self.cluster: MemoryCluster | None = None
+        """Where the real sink writes, inside `producers_in_memory`; None: the fake sink does."""
         self.store = MemoryStore()
         bundle = first_model()
         self.registry = MemoryRegistry(bundle)
@@ -160,6 +176,20 @@ class World:
         self.crash = CrashPlan()
         self.workers: list[Worker] = []
         self.begin_generation({})
+
+    def fork(self) -> World:
+        """Return a world that stands where this one does, without workers, and goes its own way.
+
+        Its store can lose its last writes, and the real sink writes to its cluster.
+        """
+        other = copy(self)
+        other.kafka, other.journal, other.workers = self.kafka.fork(), Journal(), []
+        other.cluster = MemoryCluster.of(other.kafka)
+        other.store = MemoryStore(other.journal)
+        other.store.parts = {partition: part.copy() for partition, part in self.store.parts.items()}
+        other.registry = MemoryRegistry(*self.registry.versions.values(), journal=other.journal)
+        other.clock, other.crash = Clock(self.clock.seconds), CrashPlan()
+        return other
 
     def begin_generation(self, states: dict[str, bytes]) -> None:
         """Start anew as a bootstrap does: unlabelled states, commit 0:0, the input from its beginning."""
@@ -195,12 +225,12 @@ class World:
         for partition in range(self.partitions):
             self.write(partition, None, value)
 
-    def worker(self) -> Worker:
+    def worker(self, crash_point: Callable[[str], None] | None = None) -> Worker:
         """Start a worker; it takes part at its first turn."""
-        number, point = len(self.workers), self.crash
+        number, point = len(self.workers), crash_point or self.crash
         parts = Parts(
             source=self.kafka.source(TOPICS.input, GROUP, max_poll_records=self.max_poll_records),
-            sink=self.kafka.sink(f"w{number}", GROUP, TOPICS.input, before_commit=lambda: point("mid_transaction")),
+            sink=self._sink(f"w{number}", lambda: point("mid_transaction")),
             reader=self.kafka.reader(),
             store=self.store,
             registry=self.registry,
@@ -221,6 +251,11 @@ class World:
         made = Worker(parts, plan, now=self.clock, elapsed=self.clock.elapsed, crash_point=point)
         self.workers.append(made)
         return made
+
+    def _sink(self, name: str, before_commit: Callable[[], None]) -> Sink:
+        if self.cluster is not None:
+            return self.cluster.sink(name, GROUP, TOPICS.input, before_commit)
+        return self.kafka.sink(name, GROUP, TOPICS.input, before_commit=before_commit)
 
     def lose(self, worker: Worker) -> None:
         """Let a worker's session time out; its open transaction is aborted by the coordinator."""
