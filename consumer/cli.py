@@ -3,6 +3,7 @@
     cli_demo      demo                          cli_inspect   status, lookup, model show, verify
     cli_history   bootstrap, replay             cli_admin     topics, config, doctor, erase
     cli_run       run                           cli_operate   pause, resume, upgrade
+    cli_dlq       dlq list, dlq show, dlq redrive
 
 Guarantee: an error is one sentence on stderr and an exit code of consumer.exits; secrets are never printed.
 """
@@ -63,13 +64,14 @@ def _load() -> None:
     """Let every group add its verbs."""
     from consumer.commands.cli_admin import add_to as add_admin
     from consumer.commands.cli_demo import add_to as add_demo
+    from consumer.commands.cli_dlq import add_to as add_dlq
     from consumer.commands.cli_history import add_to as add_history
     from consumer.commands.cli_inspect import add_to as add_inspect
     from consumer.commands.cli_operate import add_to as add_operate
     from consumer.commands.cli_run import add_to as add_run
 
     if not app.registered_groups:
-        for add in (add_demo, add_history, add_run, add_inspect, add_admin, add_operate):
+        for add in (add_demo, add_history, add_run, add_inspect, add_admin, add_operate, add_dlq):
             add(app, topics_app, model_app, config_app)
         app.add_typer(topics_app, name="topics")
         app.add_typer(model_app, name="model")

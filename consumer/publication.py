@@ -9,6 +9,9 @@ from consumer.messages import Outbox
 from consumer.ports import InputRecord, OutputRecord
 from consumer.transport.kafka_partitioner import partition_of
 
+REDRIVEN = "redriven"
+"""Header of an input record that was a dead letter (consumer.deadletters); a letter of it carries it on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -53,6 +56,7 @@ def output_records(
         ]
         if original is not None:
             headers.append(("timestamp", b"%d" % original.timestamp))
+            headers += [(name, value) for name, value in original.headers if name == REDRIVEN]
         key, value = (None, None) if original is None else (original.key, original.value)
         found.append(OutputRecord(topics.dead_letters, partition, key, value, tuple(headers)))
     return found

@@ -20,7 +20,9 @@ def add_to(app: typer.Typer, topics: typer.Typer, _model: typer.Typer, config: t
 
 
 def create(
-    partitions: Annotated[int, typer.Option("--partitions", min=1, max=10_000, help="Of each topic; for good.")] = 4,
+    partitions: Annotated[
+        int, typer.Option("--partitions", min=1, max=10_000, help="Of each topic; never fewer again.")
+    ] = 4,
     replication: Annotated[int, typer.Option("--replication", help="-1: the brokers' default.")] = -1,
     as_json: Json = False,
 ) -> None:

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from rich.console import RenderableType
@@ -85,7 +85,7 @@ def status(place: Place, asked: Sequence[str] = (), now: float | None = None) ->
     flag = read_pause(client, settings.namespace)
     if flag is not None:
         paused[-1] = str(flag)
-    ends, committed, workers, trouble = _kafka(place.kafka, settings, binding)
+    ends, committed, workers, trouble = _kafka(place.kafka, settings, states)
     rows = []
     for p, fence in fences.items():
         epoch, sequence = parse_commit_id(fence.last) or (0, 0)
@@ -156,7 +156,7 @@ def _group(counters: Counter[str], prefix: str) -> dict[str, int]:
 
 
 def _kafka(
-    kafka: KafkaSettings | None, settings: Settings, binding: Binding
+    kafka: KafkaSettings | None, settings: Settings, states: Mapping[int, PartitionState]
 ) -> tuple[dict[int, int], dict[int, str], int | None, list[str]]:
     """Return (end offsets, committed ids, members of the group, what could not be asked)."""
     if kafka is None:
@@ -164,7 +164,8 @@ def _kafka(
     try:
         reader = KafkaReader(kafka)
         try:
-            ends = {p: reader.bounds(settings.transactions_topic, p)[1] for p in range(binding.partitions)}
+            topic = settings.transactions_topic
+            ends = {p: reader.end_beyond(topic, p, state.applied) for p, state in states.items()}
         finally:
             reader.close()
         if kafka.embedded:  # its coordinator forgets offsets and does not describe groups

@@ -234,7 +234,7 @@ def dead_letters(reader: KafkaReader, settings: Settings, partition: int) -> dic
     found = {}
     for letter in reader.read(topic, partition, first, end) if first < end else ():
         headers = dict(letter.headers)
-        if "offset" in headers:
+        if "offset" in headers and "reason" in headers:  # the others are receipts (consumer.deadletters)
             found[int(headers["offset"])] = digest(letter.key, letter.value)
     return found
 

@@ -52,6 +52,12 @@ class KafkaReader:
             cause = TopicAuthorizationFailedError({topic}) if unseen else error
             raise transport_error(f"asking for the bounds of {topic}-{partition}", cause) from error
 
+    def end_beyond(self, topic: str, partition: int, offset: int) -> int:
+        """Return where a log ends for whoever stands at an offset: there, where only transaction markers follow."""
+        first, end = self.bounds(topic, partition)
+        start = max(first, offset)
+        return offset if start < end and next(iter(self.read(topic, partition, start, end)), None) is None else end
+
     def high_watermark(self, topic: str, partition: int) -> int:
         """Return the end with all that transactions in doubt have written: beyond that of `bounds` while one is."""
         asked = TopicPartition(topic, partition)

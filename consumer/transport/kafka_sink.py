@@ -125,6 +125,18 @@ class KafkaSink:
         outcome is unknown. Afterwards `opened` tells whether the producer must be opened again (PROTOCOL A4).
         """
         self._refuse_unfenced(offsets, membership)  # 1
+        self._publish(records, offsets, membership)
+
+    def write(self, records: Sequence[OutputRecord]) -> None:
+        """Write records in one transaction that commits no offsets; what fences is the transactional id alone.
+
+        Raises and leaves behind what `publish` does.
+        """
+        self._publish(records, {}, None)
+
+    def _publish(
+        self, records: Sequence[OutputRecord], offsets: Mapping[int, Committed], membership: Membership | None
+    ) -> None:
         producer = self._taken()
         lost = connections_lost(producer)
         try:
@@ -166,7 +178,7 @@ class KafkaSink:
         producer: Any,
         records: Sequence[OutputRecord],
         offsets: Mapping[int, Committed],
-        membership: Membership,
+        membership: Membership | None,
     ) -> None:
         _check_topics(producer, {each.topic for each in records})
         deadline = time.monotonic() + PUBLISH_TIMEOUT_S
@@ -174,7 +186,8 @@ class KafkaSink:
         pending = [_send(producer, each) for each in records]  # 3
         flush(producer, deadline)  # 4
         _check_sent(records, pending, deadline)  # 5
-        send_offsets(producer, self._positions(offsets), self._fence(membership), deadline)  # 6
+        if membership is not None:
+            send_offsets(producer, self._positions(offsets), self._fence(membership), deadline)  # 6
         self._before_commit()
         commit(producer, deadline)  # 7
 

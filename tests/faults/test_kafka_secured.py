@@ -179,6 +179,7 @@ def test_each_right_that_a_command_lacks_is_named(
     shop(live)
     live.bootstrap(list(shopping(3, customers=20, days=7, per_day=8)))
     enter(live, secured_kafka, runner)
+    live.publish([line("c1", LAST, quantity=0)])
     worker(live)
     live.settle()
     live.end()
@@ -192,6 +193,8 @@ def test_each_right_that_a_command_lacks_is_named(
         (s.transactions_topic, "Write"): "erase c1 --timeout 0",
         (s.segments_topic, "Read"): verify,
         (s.dead_letters_topic, "Read"): verify,
+        (s.dead_letters_topic, "Write"): "dlq redrive",
+        (f"{s.namespace}-", "Write"): "dlq redrive",
         (s.erasures_topic, "Read"): f"bootstrap --replace {history} --k 3",
         (s.namespace, "Describe"): "doctor",
         ("kafka-cluster", "DescribeConfigs"): "doctor",

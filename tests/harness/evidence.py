@@ -67,5 +67,9 @@ def _partition(world: World, number: int) -> verify_input.Partition:
         ),
         statistics=part.statistics,
         marks=dict(part.marks),
-        dead={int(dict(r.headers)["offset"]): dict(r.headers)["reason"].decode() for r in dead},
+        dead={
+            int(dict(r.headers)["offset"]): dict(r.headers)["reason"].decode()
+            for r in dead
+            if "reason" in dict(r.headers)
+        },
     )

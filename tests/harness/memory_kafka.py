@@ -451,6 +451,14 @@ class MemorySink:
         self, records: Sequence[OutputRecord], offsets: Mapping[int, Committed], membership: Membership
     ) -> None:
         self._refuse_unfenced(offsets, membership)
+        self._transact(records, offsets, membership)
+
+    def write(self, records: Sequence[OutputRecord]) -> None:
+        self._transact(records, {}, None)
+
+    def _transact(
+        self, records: Sequence[OutputRecord], offsets: Mapping[int, Committed], membership: Membership | None
+    ) -> None:
         epoch, self._epoch = self._epoch, None
         if epoch is None:
             raise TransportError("the producer must be opened before it publishes", retriable=True)
@@ -458,7 +466,8 @@ class MemorySink:
         transaction = self._kafka.begin(self._id, epoch)
         for record in records:
             self._kafka.append_in(transaction, record)
-        self._refuse_stale(membership)
+        if membership is not None:
+            self._refuse_stale(membership)
         transaction.offsets |= {(self._group, self._topic, each): at for each, at in offsets.items()}
         self._kafka.fire("mid_transaction")
         self._before_commit()

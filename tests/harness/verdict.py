@@ -129,6 +129,8 @@ def dead_letters(letters: Sequence[InputRecord], state: PartitionState) -> tuple
     found: dict[int, list[int]] = {}
     for letter in letters:
         headers = dict(letter.headers)
+        if "reason" not in headers:  # the receipt of one that was redriven
+            continue
         found.setdefault(int(headers["offset"]), []).append(int(headers["epoch"]))
     refused = sum(n for name, n in state.counters.items() if name.startswith("refused."))
     twice = sum(
