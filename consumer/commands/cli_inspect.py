@@ -1,7 +1,8 @@
-"""`status`, `lookup`, `model show`, `verify`: looking at what is there."""
+"""`status`, `lookup`, `export`, `model show`, `verify`: looking at what is there."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer, _topics: typer.Typer, model: typer.Typer, _config: 
     """Add the verbs."""
     app.command(epilog="Example: segmenter status")(status)
     app.command(epilog="Example: segmenter lookup 12748")(lookup)
+    app.command(epilog="Example: segmenter export --out segments.csv")(export)
     model.command("show", epilog="Example: segmenter model show --quality")(model_show)
     app.command(epilog="Example: segmenter verify Dataset/")(verify)
 
@@ -68,6 +70,30 @@ def lookup(
 
     with placed(embedded, directory, namespace=namespace) as place:
         show_customer(place, customer, Output(as_json=as_json))
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", help="The file; CSV or Parquet by its name.")],
+    opt_out: Annotated[
+        Path | None, typer.Option("--opt-out", help="Ids to leave out, one a line in UTF-8; they are counted.")
+    ] = None,
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Write everybody to a file: segment, since when, the one before, revision, features and model, a row a customer.
+
+    Read from Redis as it is; workers may run. The file is readable by its owner alone and takes its place when it is
+    whole; one of that name is replaced. In CSV a text that a spreadsheet would take for a formula (it begins with = + -
+    @, a tab or a line end), and one that begins with an apostrophe, gets an apostrophe in front; numbers stay.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.export import run_export
+    from consumer.commands.place import placed
+
+    with placed(embedded, directory, namespace=namespace) as place:
+        run_export(place, out, opt_out, Output(as_json=as_json))
 
 
 def model_show(

@@ -106,7 +106,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     with shell.running(example("run").replace("9100", str(port))) as worker:
         seen["replay"] = shell(example("replay") + " --json")
         shell.until_caught_up()
-        for verb in ("status", "lookup", "config show", "doctor", "erase"):
+        for verb in ("status", "lookup", "export", "config show", "doctor", "erase"):
             seen[verb] = shell(example(verb) + " --json")
     seen["run"] = worker.returncode
     for verb in ("model show", "verify"):
