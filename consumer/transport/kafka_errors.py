@@ -60,13 +60,15 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         self.lost = 0
         """So many connections broke: what was asked over them may have been asked twice."""
 
-    def get_connection(self, *args: Any, **options: Any) -> Any:
+    def get_connection(self, node_id: Any, *args: Any, **options: Any) -> Any:
         if self.opening and _says_no(self.why):
             raise self.why  # type: ignore[misc]  # _says_no of None is False
-        connection = super().get_connection(*args, **options)
-        connection.init_future.add_errback(self._note)
-        connection.close_future.add_errback(self._note)
-        connection.close_future.add_errback(self._count)
+        known = self._conns.get(node_id)
+        connection = super().get_connection(node_id, *args, **options)
+        if connection is not known:  # it is asked for with each request, each of which would leave its listeners
+            connection.init_future.add_errback(self._note)
+            connection.close_future.add_errback(self._note)
+            connection.close_future.add_errback(self._count)
         return connection
 
     def _count(self, _error: BaseException) -> None:

@@ -11,10 +11,11 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.harness.fault import Fault
 from tests.harness.footprint import Footprint, footprint, slope
 from tests.harness.live import Live, wait_until
 from tests.harness.served import Served
-from tests.harness.world import FIRST_DAY, between, shopping
+from tests.harness.world import FIRST_DAY, between, line
 
 LIVES = Callable[..., Live]
 MIB = 1 << 20
@@ -35,10 +36,7 @@ class Load:
     """Sells a day at a time, as fast as asked or as the worker can."""
 
     def __init__(self, live: Live, *, days: int, customers: int, per_day: int) -> None:
-        self._live, self._lines = (
-            live,
-            list(shopping(32, customers=customers, days=HISTORY_DAYS + days, per_day=per_day)),
-        )
+        self._live, self._lines = live, list(shop(customers, HISTORY_DAYS + days, per_day))
         self._days, self._sold = days, 0
         live.bootstrap(between(self._lines, 0, HISTORY_DAYS))
 
@@ -62,6 +60,16 @@ class Load:
     @property
     def _published(self) -> int:
         return self._live.ends()
+
+
+def shop(customers: int, days: int, per_day: int) -> Iterator[dict[str, Any]]:
+    """Yield the same number of orders each day; everybody buys within the first ten."""
+    dice = random.Random(32)
+    for number in range(days * per_day):
+        customer = number if number < customers else dice.randrange(customers)
+        day = FIRST_DAY + timedelta(days=number // per_day)
+        paid = {"quantity": dice.randrange(1, 9), "unit_price": dice.choice([0.85, 2.55, 12.75])}
+        yield line(f"c{customer}", day, invoice_no=f"i{number}", event_id=f"e{number}", **paid)
 
 
 def flat(counts: Sequence[int]) -> bool:

@@ -6,7 +6,9 @@ import pytest
 from kafka import errors
 
 from consumer.ports import RetentionGap
+from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_errors import transport_error
+from consumer.transport.kafka_settings import KafkaSettings
 from consumer.transport.kafka_source import out_of_range
 
 CASES: list[tuple[BaseException, bool, bool]] = [
@@ -70,3 +72,18 @@ def test_offset_before_the_log_is_a_gap_and_one_behind_it_is_another_log() -> No
     beyond = out_of_range("t", 3, 50, (25, 40))
     assert not isinstance(beyond, RetentionGap)
     assert (beyond.retriable, out_of_range("t", 3, 40, (25, 40)).retriable) == (False, True)
+
+
+def test_a_connection_keeps_nothing_of_the_requests_that_went_over_it(kafka_bootstrap: str) -> None:
+    def listeners() -> int:
+        futures = [connection.close_future for connection in manager._conns.values()]
+        return sum(len(each._callbacks) + len(each._errbacks) for each in futures)
+
+    with admin(KafkaSettings(kafka_bootstrap)) as kafka:
+        manager = kafka._client._manager
+        kafka.facts("none")
+        before = listeners()
+        assert before > 0, "the loss of a connection is noticed"
+        for _ in range(20):
+            kafka.facts("none")
+        assert listeners() == before
