@@ -105,6 +105,9 @@ class Settings(BaseSettings):
         description="Seconds without a heartbeat until a worker's partitions go to others; short: a pause costs them.",
     )
     metrics_port: int | None = Field(None, ge=1, le=65535, description="Port of /metrics, /livez and /readyz.")
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address that it listens on; 0.0.0.0 in a container, whose network then guards it."
+    )
 
     @model_validator(mode="before")
     @classmethod

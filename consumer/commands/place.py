@@ -30,7 +30,7 @@ from consumer.transport.kafka_settings import KafkaSettings
 DEFAULT_DIRECTORY = Path(".segmenter/demo")
 KEPT = "settings.json"
 LIVE = "live.json"
-_ADDRESSES = frozenset({"instance", "metrics_port", "erasure_key", "erasure_key_file"})
+_ADDRESSES = frozenset({"instance", "metrics_port", "metrics_host", "erasure_key", "erasure_key_file"})
 """Fields that belong to a process or are secret, beside everything about reaching Kafka and Redis."""
 
 

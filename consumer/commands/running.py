@@ -87,7 +87,7 @@ def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False, d
 
     with ending.on_signals(), ExitStack() as stack:
         if settings.metrics_port is not None:
-            stack.enter_context(HealthServer(settings.metrics_port, ask, metrics.registry))
+            stack.enter_context(HealthServer(settings.metrics_host, settings.metrics_port, ask, metrics.registry))
         worker = service.open_worker(
             settings,
             telemetry,

@@ -10,7 +10,7 @@ from consumer.transport.child import free_port
 
 def standing(paused: dict[int, str]) -> HealthServer:
     found = Health(not paused, {"redis": None}, paused, None, {})
-    return HealthServer(0, lambda: found, Metrics(frozenset).registry, host="127.0.0.1")
+    return HealthServer("127.0.0.1", 0, lambda: found, Metrics(frozenset).registry)
 
 
 def test_the_workers_say_what_is_paused_and_why() -> None:

@@ -274,7 +274,7 @@ class TestHealth:
         def broken() -> Health:
             return Health(False, {"redis": "refused"}, {}, None, {})
 
-        with HealthServer(0, broken, Metrics(frozenset).registry, host="127.0.0.1") as server:
+        with HealthServer("127.0.0.1", 0, broken, Metrics(frozenset).registry) as server:
             assert fetched(server.port, "/livez")[0] == 200
             status, body = fetched(server.port, "/readyz")
             assert (status, json.loads(body)["parts"]) == (503, {"redis": "refused"})
@@ -284,7 +284,7 @@ class TestHealth:
         metrics = Metrics(frozenset)
         metrics.commit_seconds.observe(0.03)
         ready = Health(True, {}, {}, None, {})
-        with HealthServer(0, lambda: ready, metrics.registry, host="127.0.0.1") as server:
+        with HealthServer("127.0.0.1", 0, lambda: ready, metrics.registry) as server:
             assert fetched(server.port, "/readyz")[0] == 200
             status, body = fetched(server.port, "/metrics")
         families = {family.name for family in text_string_to_metric_families(body.decode())}
