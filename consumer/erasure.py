@@ -13,7 +13,8 @@ import numpy as np
 from consumer.messages import Emission, Outbox, event_headers
 from consumer.partition import Clock
 from consumer.scoring import score, within_horizon
-from consumer.step import SAMPLE_ROW, Context, Decision, Mark
+from consumer.step import SAMPLE_ROW, Context, Decision, Mark, read_rows
+from consumer.stored import read_json
 from features.codec import decode_states
 from features.identity import position
 from features.transaction import Control, local_seconds
@@ -30,7 +31,7 @@ def keyed_hash(key: bytes, customer: str) -> str:
 
 def with_revision(mark: bytes | None, revision: int) -> bytes:
     """Return a mark under which a customer's next life begins after `revision`; without one it refuses nothing."""
-    known = msgspec.json.decode(mark, type=Mark) if mark is not None else Mark(NEVER, 0)
+    known = read_json(mark, Mark) if mark is not None else Mark(NEVER, 0)
     return msgspec.json.encode(Mark(known.at, max(known.revision, revision)))
 
 
@@ -102,6 +103,7 @@ def taken_out(
 
 
 def _without(data: bytes, place: int, d: int) -> bytes:
-    table = np.frombuffer(data, SAMPLE_ROW).reshape(-1, d + 1)
-    left: bytes = table[table[:, 0] != place].tobytes()
+    positions, coordinates = read_rows(data, d)
+    kept = positions != place
+    left: bytes = np.column_stack([positions[kept], coordinates[kept]]).astype(SAMPLE_ROW).tobytes()
     return left

@@ -14,10 +14,11 @@ import numpy as np
 from consumer.observer import Observer
 from consumer.partition import EVERYONE, Clock, PartitionState, SnapshotRecord, decode_state
 from consumer.step import read_rows
+from consumer.stored import read_msgpack
 from features.store import Fence, Store
 from models.bundle import Bundle, successor
 from models.learner import Evidence, Learner, refinement_due
-from models.population import Statistics
+from models.population import Statistics, StatisticsError
 from models.population import decode as decode_statistics
 
 EVENT_DEADLINE_S = 30.0
@@ -111,7 +112,7 @@ class Leader:
             data = self._store.snapshot(partition, number)
             if data is None:
                 continue
-            snapshot = msgspec.msgpack.decode(data, type=SnapshotRecord)
+            snapshot = read_msgpack(data, SnapshotRecord)
             if snapshot.day == day:
                 return snapshot
             newest = newest or snapshot
@@ -121,7 +122,10 @@ class Leader:
         d = len(bundle.features)
         total = Statistics.zeros(bundle.k, d)
         for snapshot in snapshots.values():
-            total = total + decode_statistics(snapshot.statistics)
+            part = decode_statistics(snapshot.statistics)
+            if part.shape != total.shape:
+                raise StatisticsError(f"a snapshot's statistics are {part.shape}, the model is {total.shape}")
+            total = total + part
         refine = refinement_due(bundle, day, self._refine_every)
         nobody = np.empty((0, d), np.int64)
         sample = touched = nobody

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from consumer.stored import read_msgpack
 from features.transaction import Refusal
 from models.bundle import Segment
 
@@ -62,7 +63,7 @@ def encode_outbox(outbox: Outbox) -> bytes:
 
 def decode_outbox(data: bytes) -> Outbox:
     """Return a kept outbox; no bytes (before the first commit) are an empty one."""
-    return msgspec.msgpack.decode(data, type=Outbox) if data else Outbox()
+    return read_msgpack(data, Outbox) if data else Outbox()
 
 
 def event_headers(offset: int) -> tuple[tuple[str, bytes], ...]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from consumer.stored import Count, Day, Seconds, read_json
 from features.codec import SCHEMA
 from features.identity import POSITION_BITS
 from features.transaction import EPOCH_ORDINAL
@@ -24,6 +25,9 @@ START = -1
 
 EVERYONE = 1 << POSITION_BITS
 
+Position = Annotated[int, msgspec.Meta(ge=START, le=EVERYONE)]
+"""A customer's place in the sweep's order, or `START`."""
+
 
 class Sweep(msgspec.Struct, frozen=True):
     """One re-scoring of all customers as of a day.
@@ -32,13 +36,13 @@ class Sweep(msgspec.Struct, frozen=True):
     position leave their vectors for the refinement.
     """
 
-    number: int
-    day: int
-    version: int
+    number: Count
+    day: Day
+    version: Count
     model_hash: str
-    cursor: int | None
-    sample_below: int = EVERYONE
-    previous_version: int | None = None
+    cursor: Position | None
+    sample_below: Position = EVERYONE
+    previous_version: Count | None = None
     """The model of the sweep before: it tells silence from a change of the model."""
 
     @property
@@ -49,7 +53,7 @@ class Sweep(msgspec.Struct, frozen=True):
 class Ahead(msgspec.Struct, frozen=True):
     """A run of events far ahead of the day (DESIGN D5): how many in a row, and the first customers."""
 
-    count: int = 0
+    count: Count = 0
     customers: tuple[int, ...] = ()
 
 
@@ -59,28 +63,28 @@ class Rewind(msgspec.Struct, frozen=True):
     Records of older epochs that stand behind it were superseded; `verify` has to know which (PROTOCOL B4).
     """
 
-    epoch: int
-    applied: int
-    sweep: int
-    cursor: int | None
+    epoch: Count
+    applied: Count
+    sweep: Count
+    cursor: Position | None
 
 
 class Gap(msgspec.Struct, frozen=True):
     """Input that retention took unread: offsets start <= offset < stop are in no state (FAULTS 26)."""
 
-    start: int
-    stop: int
+    start: Count
+    stop: Count
 
 
 class PartitionState(msgspec.Struct, frozen=True):
     """Everything but the customers. watermark: greatest accepted event time, local seconds."""
 
-    applied: int
+    applied: Count
     sweep: Sweep
-    watermark: int
+    watermark: Seconds
     ahead: Ahead = Ahead()
-    erased: int = 0
-    counters: dict[str, int] = {}
+    erased: Count = 0
+    counters: dict[str, Count] = {}
     rewinds: tuple[Rewind, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
@@ -96,21 +100,21 @@ class PartitionState(msgspec.Struct, frozen=True):
 class DayEntry(msgspec.Struct, frozen=True):
     """One line of the day log: sweep `number` of (day, version) began before input offset `applied`."""
 
-    number: int
-    day: int
-    version: int
+    number: Count
+    day: Day
+    version: Count
     model_hash: str
-    applied: int
+    applied: Count
 
 
 class SnapshotRecord(msgspec.Struct, frozen=True, array_like=True):
     """What a finished sweep leaves for the leader (PROTOCOL C6)."""
 
-    number: int
-    day: int
-    version: int
+    number: Count
+    day: Day
+    version: Count
     statistics: bytes
-    sample_share: float
+    sample_share: Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 Clock = Literal["wall", "event"]
@@ -150,4 +154,4 @@ def encode_state(state: PartitionState) -> bytes:
 
 def decode_state(data: bytes) -> PartitionState:
     """Return a state of `encode_state`'s bytes. Raises `msgspec.DecodeError`."""
-    return msgspec.json.decode(data, type=PartitionState)
+    return read_json(data, PartitionState)

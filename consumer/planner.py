@@ -20,7 +20,7 @@ from consumer.lane import Events, Lane, Sweeping, Unit
 from consumer.leader import Leader, deadline_of, made_for
 from consumer.partition import START, PartitionState, decode_state
 from consumer.plan import Parts, Plan
-from features.store import Chunk, GenerationGone
+from features.store import Chunk, GenerationGone, InvalidKey
 from features.transaction import today_in
 from models.bundle import Bundle, content_hash
 
@@ -141,8 +141,11 @@ class Planner:
 
         The registry is asked each time: it may have lost a model that was live a moment ago (FAULTS 8).
         """
-        if made_for(self.live_model(), day):
-            return True
+        try:
+            if made_for(self.live_model(), day):
+                return True
+        except InvalidKey as error:  # the previous one stays in use; somebody may put this one right meanwhile
+            self._parts.observer.trouble("reading the model", error)
         now = self._elapsed()
         lane.waiting_since = now if lane.waiting_since is None else lane.waiting_since
         # The leader waits as long itself before it goes on without a snapshot.
@@ -157,12 +160,18 @@ class Planner:
             raise GenerationGone("the registry of models is empty")
         bundle = self._parts.registry.load(number)
         if bundle is None:
-            raise Stop(ExitCode.INCOMPATIBLE, "the registry holds no model that can be read: bootstrap again")
+            raise Stop(ExitCode.INCOMPATIBLE, f"the registry has lost its model {number}: bootstrap again")
         return bundle
 
     def _begin(self, lane: Lane, day: int) -> Unit:
         """Start a sweep in memory; its first chunk commits the start (PROTOCOL C5)."""
-        bundle = self.live_model()
+        try:
+            bundle = self.live_model()
+        except InvalidKey as error:
+            if lane.bundle is None:
+                raise
+            self._parts.observer.trouble("reading the model", error)
+            bundle = lane.bundle
         population = lane.statistics.total if lane.statistics.is_valid else 0
         changed = lane.bundle is not None and bundle.version != lane.state.sweep.version
         lane.previous = lane.bundle if changed else None

@@ -13,8 +13,10 @@ from consumer.messages import encode_outbox
 from consumer.partition import encode_state
 from consumer.plan import Parts, Plan
 from consumer.step import Context, Decision, Mark, step, wanted
-from features.store import Commit, Snapshot, Store
+from consumer.stored import read_json
+from features.store import Commit, InvalidKey, Snapshot, Store
 from features.transaction import Control
+from models.population import StatisticsError
 from models.population import encode as encode_statistics
 
 
@@ -58,17 +60,19 @@ class Decider:
             return {}
         hashes = [keyed_hash(self._plan.erasure_key, name) for name in names]
         found = self._parts.store.marks(lane.partition, hashes)
-        return {
-            name: msgspec.json.decode(mark, type=Mark)
-            for name, mark in zip(names, found, strict=True)
-            if mark is not None
-        }
+        try:
+            return {name: read_json(mark, Mark) for name, mark in zip(names, found, strict=True) if mark is not None}
+        except msgspec.MsgspecError as error:
+            raise InvalidKey(self._parts.store.key(lane.partition, "erased"), f"a mark is none: {error}") from error
 
     def _erase(self, lane: Lane, context: Context, control: Control, blob: bytes | None) -> Decision:
         rows = learning_rows(self._parts.store, lane.partition, lane.state.sweep.number)
         earlier = self._marks(lane, [control.customer]).get(control.customer)
         control = erasure.dated(control, self._plan.rules.clock, lane.state.watermark, self._plan.zone)
-        return erasure.erase(context, control, blob, earlier, self._plan.erasure_key, rows)
+        try:
+            return erasure.erase(context, control, blob, earlier, self._plan.erasure_key, rows)
+        except StatisticsError as error:
+            raise InvalidKey(self._parts.store.key(lane.partition, "sample"), str(error)) from error
 
 
 def learning_rows(store: Store, partition: int, sweep: int) -> dict[str, bytes]:

@@ -27,6 +27,7 @@ from consumer.plan import Parts, Plan
 from consumer.ports import TopicFacts, TransportError
 from consumer.settings import Settings
 from consumer.step import Mark
+from consumer.stored import read_json
 from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_partitioner import partition_of
 from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource, SourceTuning
@@ -427,7 +428,7 @@ def erasure_marks(settings: Settings, kafka: KafkaSettings, partitions: int) -> 
 
 def without_erased(history: CsvHistory, marks: Mapping[int, Mapping[str, bytes]], key: bytes) -> CsvHistory:
     """Drop the lines of erased customers dated at or before their erasure."""
-    by_hash = {hashed: msgspec.json.decode(mark, type=Mark) for part in marks.values() for hashed, mark in part.items()}
+    by_hash = {hashed: read_json(mark, Mark) for part in marks.values() for hashed, mark in part.items()}
     if not by_hash:
         return history
     never_erased = np.iinfo(np.int64).min

@@ -20,6 +20,7 @@ from consumer.clock import Cut, without
 from consumer.messages import Cause, Emission, Outbox, event_headers, turn_headers
 from consumer.partition import DayEntry, History, PartitionState, Rules, SnapshotRecord, iso
 from consumer.scoring import Scores, emissions, move, republish, rescored, score, within_horizon
+from consumer.stored import Count, Seconds
 from features.codec import MAX_SEEN, NO_DAY, Seen, States, decode_states, encode_states
 from features.identity import position
 from features.ledger import Ints, Ledger, Lines, fold, from_lines, merge
@@ -27,7 +28,7 @@ from features.transaction import DAY_SECONDS, Batch, Reason, Refusal
 from features.vector import Flags
 from models.bundle import Bundle
 from models.centroids import Indices
-from models.population import Statistics
+from models.population import Statistics, StatisticsError
 
 SAMPLE_ROW = np.dtype("<i8")
 """Rows of samples and touched vectors: position, then d coordinates, all int64."""
@@ -68,8 +69,8 @@ class Decision:
 class Mark(msgspec.Struct, frozen=True):
     """What stays of an erased customer, under his keyed hash: when (local seconds) and his last revision."""
 
-    at: int
-    revision: int
+    at: Seconds
+    revision: Count
 
 
 def refuse_foreign(batch: Batch, partition: int, partition_of: Callable[[str], int]) -> Batch:
@@ -366,7 +367,9 @@ def rows_of(positions: Ints, scores: Scores, rows: Indices) -> bytes:
 
 
 def read_rows(data: bytes, d: int) -> tuple[Ints, Ints]:
-    """Return (positions int64 (m,), coordinates int64 (m, d)) of `rows_of`'s bytes."""
+    """Return (positions int64 (m,), coordinates int64 (m, d)) of `rows_of`'s bytes. Raises `StatisticsError`."""
+    if len(data) % ((d + 1) * SAMPLE_ROW.itemsize):
+        raise StatisticsError(f"{len(data)} bytes are no rows of {d} coordinates")
     table = np.frombuffer(data, SAMPLE_ROW).astype(np.int64).reshape(-1, d + 1)
     return table[:, 0], table[:, 1:]
 

@@ -142,6 +142,8 @@ class Takeover:
         bundle = self._model(state.sweep.version, state.sweep.model_hash)
         previous = None if state.sweep.previous_version is None else self._registry.load(state.sweep.previous_version)
         statistics = self._statistics(partition)
+        if statistics is not None and bundle is not None and statistics.shape != (bundle.k, len(bundle.features)):
+            raise InvalidKey(self._store.key(partition, "statistics"), f"is {statistics.shape}, its model is not")
         return Lane(partition, *claim, last, state, statistics or Statistics.zeros(1, 1), bundle, previous)
 
     def _statistics(self, partition: int) -> Statistics | None:

@@ -570,12 +570,13 @@ class Worker:
             return
         try:
             made = self._leader.lead(day, self._plan.partitions, now)
+            done = made is not None or made_for(self._planner.live_model(), day)
         except (InvalidKey, msgspec.MsgspecError, StatisticsError) as error:
-            # Another partition's snapshot cannot be read: ours go on, without a model of the day.
+            # The model, or another partition's snapshot, cannot be read: ours go on, without a model of the day.
             self._lead_at = now + ALARM_RETRY_S
             self._observer.trouble("making the day's model", error)
             return
         if made is not None:
             self._crash_point("mid_model_publish")
-        if made is not None or made_for(self._planner.live_model(), day):
+        if done:
             self._led, self._led_until = day, self._elapsed() + LED_FOR_S

@@ -6,6 +6,8 @@ Of every schema the first byte is its number and the last four are the checksum;
 written is the one that the generation's binding names: until `segmenter upgrade` raises it, an older version reads
 whatever a newer one beside it has written.
 
+A state is refused as a whole, or it is one that `encode_states` could have written: the same bytes again.
+
 The head holds what is not an order: when he first came, what expired, his published segment and what
 the sweep needs to know. Never pickle: a state is data, checked by length and checksum before use.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -115,7 +118,9 @@ def decode_states(blobs: Sequence[bytes | None]) -> States:
     ends = HEAD.itemsize + found["records"].astype(np.int64) * RECORD.itemsize
     records = np.frombuffer(b"".join([b[HEAD.itemsize : e] for b, e in zip(raw, ends, strict=True)]), RECORD)
     seen = np.frombuffer(b"".join([b[e:-4] for b, e in zip(raw, ends, strict=True)]), SEEN)
-    return States(heads, _ledger(np.repeat(present, found["records"]), records), _seen(present, found, seen))
+    states = States(heads, _ledger(np.repeat(present, found["records"]), records), _seen(present, found, seen))
+    _check_contents(states)
+    return states
 
 
 def encode_states(states: States, chosen: Ints, schema: int | None = None) -> list[bytes]:
@@ -159,6 +164,37 @@ def _check(index: int, blob: bytes) -> None:
     records, seen = int.from_bytes(blob[2:4], "little"), int.from_bytes(blob[4:6], "little")
     if len(blob) != HEAD.itemsize + records * RECORD.itemsize + seen * SEEN.itemsize + 4:
         raise InvalidState(index, f"{len(blob)} bytes do not fit {records} records and {seen} ids")
+
+
+def _check_contents(states: States) -> None:
+    """Refuse what has a right checksum and cannot be: the order of records, and days, are relied on."""
+    heads, ledger, seen = states.heads, states.ledger, states.seen
+    first = np.where(heads["first_day"] == NO_DAY, 0, heads["first_day"])
+    last = np.where(heads["last_day"] == -NO_DAY, 0, heads["last_day"])
+    everybody = np.arange(len(heads))
+    for owner, wrong, problem in (
+        (everybody, heads["reserved"] != 0, "a byte that is never used is set"),
+        (everybody, ~(_in_calendar(first) & _in_calendar(last)), "a day of its head is none of the calendar"),
+        (everybody, ~_in_calendar(heads["entered_day"]), "a day of its head is none of the calendar"),
+        (ledger.owner, ~_in_calendar(ledger.day) | (ledger.lines < 1), "a record's day or lines cannot be"),
+        (ledger.owner[1:], ~_rising(ledger.owner, ledger.order, ledger.day), "its records are not in order"),
+        (seen.owner, ~_in_calendar(seen.day), "an event id's day is none of the calendar"),
+    ):
+        if wrong.any():
+            raise InvalidState(int(owner[wrong.argmax()]), problem)
+
+
+def _in_calendar(days: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Say of days since 1970-01-01 whether they are in the years 1 to 9999."""
+    found: npt.NDArray[np.bool_] = (days > -719_163) & (days <= 2_932_896)
+    return found
+
+
+def _rising(owner: Ints, order: Hashes, day: Ints) -> npt.NDArray[np.bool_]:
+    """Say of each row but the first whether it follows the one before, by owner, order and day."""
+    same = owner[1:] == owner[:-1]
+    found: npt.NDArray[np.bool_] = ~same | (order[1:] > order[:-1]) | ((order[1:] == order[:-1]) & (day[1:] > day[:-1]))
+    return found
 
 
 def _ledger(owner: Ints, records: npt.NDArray[np.void]) -> Ledger:

@@ -51,7 +51,7 @@ _NOT_NOW = (
 )
 _PAUSING = re.compile(r"(?:^|[ :]-?)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|READONLY|CLUSTERDOWN|TRYAGAIN|MASTERDOWN)\b")
 """Words of an answer that says "not now": the first, or inside what a script met. Some have no class in redis-py."""
-_COMMIT_ID = re.compile(rb"\d+:\d+")
+_COMMIT_ID = re.compile(rb"\d{1,18}:\d{1,18}")
 _OF_PIPELINE = " of pipeline caused error: "
 """Before it redis-py quotes the command, and with it customers' ids."""
 
@@ -217,7 +217,7 @@ class RedisStore:
         crc: bytes | None,
         owner: bytes | None,
     ) -> Fence:
-        if not (epoch.isdigit() and _COMMIT_ID.fullmatch(last) and _COMMIT_ID.fullmatch(parent)):
+        if not (epoch.isdigit() and len(epoch) <= 18 and _COMMIT_ID.fullmatch(last) and _COMMIT_ID.fullmatch(parent)):
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its epoch or commits are none of ours")
         if crc is not None and crc != checksum(last, parent, state):
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its checksum does not match")
@@ -258,12 +258,14 @@ class RedisStore:
         key = self.keys.of(partition, "index")
         found = guarded(lambda: self._redis.zrangebyscore(key, f"({after}", "+inf", 0, limit, withscores=True), key)
         if len(found) == limit:  # the last position may go on beyond the limit
-            last = int(found[-1][1])
+            last = found[-1][1]
             tail = guarded(lambda: self._redis.zrangebyscore(key, last, last, withscores=True), key)
-            found = [pair for pair in found if int(pair[1]) != last] + tail
-        ids = [member.decode() for member, _ in found]
-        blobs = self.load({partition: ids})[partition]
-        return Chunk(ids, [int(score) for _, score in found], blobs)
+            found = [pair for pair in found if pair[1] != last] + tail
+        try:
+            ids, positions = [member.decode() for member, _ in found], [int(score) for _, score in found]
+        except (UnicodeDecodeError, OverflowError):
+            raise InvalidKey(key.decode(), "holds what is no customer or no position of ours") from None
+        return Chunk(ids, positions, self.load({partition: ids})[partition])
 
     def statistics(self, partition: int) -> bytes | None:
         return self._get(partition, "statistics")

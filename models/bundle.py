@@ -24,6 +24,12 @@ SCHEMA = 1
 FIRST_CLUSTER_ID = 11
 """Segment ids of clusters begin here; the ones below are fixed."""
 
+MAX_SEGMENT_ID = 65_535
+"""A state keeps the id in two bytes."""
+
+MAX_VERSION = 1 << 53
+MAX_HORIZON = 100_000
+
 HASH_CHARACTERS = 16
 """Hex characters of a content hash: 64 bits tell apart all models that a registry will ever hold."""
 
@@ -105,7 +111,7 @@ def decode(data: bytes) -> Bundle:
         if schema != SCHEMA:
             raise BundleError(f"model has schema {schema}, this program reads schema {SCHEMA}: upgrade or retrain")
         bundle = msgspec.json.decode(data, type=Bundle)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"model cannot be read: {error}") from error
     validate(bundle)
     return bundle
@@ -185,11 +191,12 @@ def _complaints(bundle: Bundle) -> list[tuple[bool, str]]:
     unknown = sorted(set(bundle.features) - set(NAMES))
     return [
         (bundle.schema != SCHEMA, f"schema is {bundle.schema}, not {SCHEMA}"),
-        (bundle.version < 1, "a version is 1 or greater"),
+        (not 1 <= bundle.version <= MAX_VERSION, "a version is 1 or greater, and no more than 2^53"),
+        (not -719_163 < bundle.day <= 2_932_896, f"day {bundle.day} is none of the calendar"),
         (bundle.version > 1 and not bundle.parent, "a version above 1 names its parent's hash"),
         (not bundle.learner, "no learner is named"),
         (not 0 < bundle.margin <= 1, f"margin {bundle.margin} is not in (0, 1]"),
-        (bundle.horizon_days < 1, f"horizon of {bundle.horizon_days} days is not positive"),
+        (not 1 <= bundle.horizon_days <= MAX_HORIZON, f"horizon of {bundle.horizon_days} days cannot be"),
         (d == 0 or len(set(bundle.features)) < d, f"features {bundle.features} are empty or repeat"),
         (bool(unknown), f"unknown features {unknown}"),
         (k == 0, "there is no centroid"),
@@ -202,10 +209,16 @@ def _complaints(bundle: Bundle) -> list[tuple[bool, str]]:
         (not all(map(_finite, bundle.centroids)), "a centroid is not finite"),
         (len(ids) != k, f"{len(ids)} segments for {k} centroids"),
         (len(set(ids)) < len(ids), f"segment ids {ids} repeat"),
-        (any(i < FIRST_CLUSTER_ID for i in ids), f"segment ids {ids}: clusters begin at {FIRST_CLUSTER_ID}"),
+        (
+            any(not FIRST_CLUSTER_ID <= i <= MAX_SEGMENT_ID for i in ids),
+            f"segment ids {ids}: clusters begin at {FIRST_CLUSTER_ID} and end at {MAX_SEGMENT_ID}",
+        ),
         (len(set(names)) < len(names), f"segment names {names} repeat"),
         (not all(name.strip() for name in names), "a segment has no name"),
-        (len(bundle.sizes) != k or any(n < 0 for n in bundle.sizes), f"sizes {bundle.sizes} do not fit {k} clusters"),
+        (
+            len(bundle.sizes) != k or any(not 0 <= n < 1 << 63 for n in bundle.sizes),
+            f"sizes {bundle.sizes} do not fit {k} clusters",
+        ),
         (not all(map(_finite, bundle.learner_state.values())), "the learner's state is not finite"),
     ]
 

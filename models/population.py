@@ -101,10 +101,10 @@ def decode(data: bytes) -> Statistics:
     if len(data) < _HEADER.size + _CRC.size:
         raise StatisticsError(f"statistics of {len(data)} bytes are cut off")
     body, (crc,) = data[: -_CRC.size], _CRC.unpack(data[-_CRC.size :])
-    magic, schema, k, d, _ = _HEADER.unpack_from(body)
+    magic, schema, k, d, unused = _HEADER.unpack_from(body)
     if magic != _MAGIC or schema != SCHEMA:
         raise StatisticsError(f"statistics have schema {schema} (magic {magic:#x}), this program reads {SCHEMA}")
-    if len(body) != _HEADER.size + 8 * k * (1 + 2 * d) or zlib.crc32(body) != crc:
+    if len(body) != _HEADER.size + 8 * k * (1 + 2 * d) or unused or zlib.crc32(body) != crc:
         raise StatisticsError(f"statistics of {len(data)} bytes are damaged: length or checksum is wrong")
     numbers = np.frombuffer(body, "<i8", offset=_HEADER.size).astype(np.int64)
     n, sums, squares = np.split(numbers, [k, k + k * d])

@@ -245,8 +245,13 @@ def _state(place: Place, known: _Known, client: Client) -> Iterator[Finding]:
         except Stop as error:
             yield Finding("state", "wrong", str(error), f"docs/operations.md, exit code {int(error.code)}")
     registry = RedisRegistry(client, settings.namespace, binding.generation)
-    number = registry.current()
-    if number is None or registry.load(number) is None:
-        yield Finding("model", "wrong", f"version {number} cannot be read", "segmenter bootstrap --replace")
+    try:
+        number = registry.current()
+        there = number is not None and registry.load(number) is not None
+    except StoreError as error:
+        yield Finding("model", "wrong", str(error), "put it back from a backup, or segmenter bootstrap --replace")
+        return
+    if not there:
+        yield Finding("model", "wrong", f"version {number} is gone", "segmenter bootstrap --replace")
     else:
         yield Finding("model", "ok", f"version {number}")

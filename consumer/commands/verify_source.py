@@ -21,8 +21,9 @@ from consumer.publication import Topics
 from consumer.settings import Settings
 from features.redis_generation import Binding, Former, read_binding, read_former
 from features.redis_store import RedisStore
+from features.store import InvalidKey
 from features.transaction import DAY_SECONDS, today_in
-from models.bundle import encode
+from models.bundle import Bundle, encode
 from models.redis_registry import RedisRegistry
 from reports import verify_input
 from reports.verify import verify
@@ -82,12 +83,20 @@ def gather(where: Where, files: Sequence[Path], reading: Reading, now: float) ->
     registry = RedisRegistry(client, settings.namespace, binding.generation)
     every = [*partitions, *(partition for chapter in chapters for partition in chapter.partitions)]
     versions = sorted({entry.version for partition in every for entry in partition.days})
-    models = {version: encode(bundle) for version in versions if (bundle := registry.load(version)) is not None}
+    models = {version: encode(bundle) for version in versions if (bundle := _readable(registry, version)) is not None}
     first = former[0].binding if former else binding
     cutoff = None if first.from_topic is not None else binding.cutoff  # beside a topic every id was compared
     ids_from = 0 if cutoff is None else cutoff // DAY_SECONDS - settings.dedupe_days
     rows = read_history(files, reading, binding.cutoff, ids_from) if files else verify_input.History()
     return facts, rows, models, partitions, chapters
+
+
+def _readable(registry: RedisRegistry, version: int) -> Bundle | None:
+    """Return a model; one that is damaged is none, and the verdict says so where the day log names it."""
+    try:
+        return registry.load(version)
+    except InvalidKey:
+        return None
 
 
 def facts_of(settings: Settings, binding: Binding, now: float, came_from: Sequence[_Span] = ()) -> verify_input.Facts:
