@@ -1,7 +1,7 @@
 """The worker: one loop, each turn of which takes events from Kafka through Redis to Kafka exactly once.
 
     1 poll        new records; at once a snapshot of the group's membership (PROTOCOL A1)
-      look        now and then: does an operator want all to stand still? is the store still where idle lanes left it?
+      look        now and then: what does the operator ask? is the store where idle lanes left it? do records come?
     2 take over   partitions that are newly ours, or that failed (PROTOCOL B, consumer.takeover)
     3 plan        each lane's next unit: events of its day, a sweep's chunk, or nothing; load its states
     4 decide      pure: consumer.step, consumer.sweep, consumer.erasure

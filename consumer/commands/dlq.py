@@ -94,7 +94,7 @@ def list_all(place: Place, reason: str | None, output: Output) -> None:
     )
     rows = [(g.reason, g.partition, g.letters, g.waiting, g.oldest, g.newest) for g in listing.groups]
     columns = ["reason", "partition>", "letters>", "waiting>", "oldest", "newest"]
-    output.result(listing, table(f"Dead letters in {listing.topic}: {len(chosen):,}", columns, rows))
+    output.result(listing, f"Dead letters in {listing.topic}: {len(chosen):,}", table(None, columns, rows))
 
 
 def _groups(chosen: list[tuple[Letter, Fate]]) -> list[Group]:
@@ -217,7 +217,7 @@ def _print(done: Redriven, output: Output) -> None:
     rows = [(reason, n) for reason, n in sorted(done.sent.items())]
     total = sum(done.sent.values())
     title = f"{total:,} letters {'would go' if done.dry_run else 'went'} to {done.topic}"
-    parts: list[RenderableType] = [table(title, ["reason", "letters>"], rows) if rows else title]
+    parts: list[RenderableType] = [title, *([table(None, ["reason", "letters>"], rows)] if rows else [])]
     parts += [f"left: {n:,} {LEFT[Fate(fate)]}" for fate, n in sorted(done.left.items())]
     named = ", ".join(f"partition {partition} offset {offset}" for partition, offset in done.headers_only[:NAMED])
     if named:

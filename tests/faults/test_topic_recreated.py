@@ -5,8 +5,9 @@ The new topic holds more than the old one did, so that every offset that the sta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient
@@ -23,8 +24,8 @@ FOREIGN = 400
 LATER = FIRST_DAY + timedelta(days=HISTORY_DAYS + 6)
 
 
-def recreate(live: Live) -> None:
-    """Delete the input topic, make it again with as many partitions, and fill it with other customers' orders."""
+def recreate(live: Live, lines: Iterable[Mapping[str, Any]] | None = None) -> None:
+    """Delete the input topic, make it again with as many partitions, and fill it: by default with others' orders."""
     topic = live.settings.transactions_topic
     client = KafkaAdminClient(bootstrap_servers=live.settings.kafka_bootstrap)
     client.delete_topics([topic])
@@ -33,7 +34,7 @@ def recreate(live: Live) -> None:
         wait_until(lambda: asked.facts(topic) is None, "a topic that is gone", 20)
         asked.create([TopicSpec(topic, live.partitions)])
     live.open()
-    live.publish(line(f"foreign-{n}", LATER, event_id=f"f-{n}") for n in range(FOREIGN))
+    live.publish(lines or [line(f"foreign-{n}", LATER, event_id=f"f-{n}") for n in range(FOREIGN)])
 
 
 @pytest.mark.fault(25)

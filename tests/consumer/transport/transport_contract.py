@@ -6,10 +6,11 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 import pytest
 
+from consumer.deadletters import Writer
 from consumer.ports import (
     Committed,
     InputRecord,
@@ -511,6 +512,18 @@ class SinkContract:
         second.open()  # a fenced zombie may disturb its successor (kafka-python), but never write
         second.publish([out(output, b"new")], {0: Committed(2, "1:2")}, source.membership())
         assert everything(transport.reader(), output) == [b"new"]
+
+    def test_what_is_written_without_offsets_is_fenced_by_the_id_alone(self, transport: Transport) -> None:
+        topic, output = transport.topic(), transport.topic()
+        first = cast("Writer", opened(transport, topic))
+        first.write([out(output, b"1"), out(output, b"2")])
+        second = cast("Writer", opened(transport, topic))
+        with pytest.raises(TransportError) as caught:
+            first.write([out(output, b"3")])
+        assert caught.value.fenced
+        second.open()
+        second.write([out(output, b"4")])
+        assert everything(transport.reader(), output) == [b"1", b"2", b"4"]
 
 
 class CommitContract:
