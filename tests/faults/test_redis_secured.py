@@ -236,12 +236,13 @@ def test_every_command_passes_by_tls_with_the_published_users(
         worker = Served(live)
         live.settle()
         enter(live, url, COMMANDS, certificates)
-        said += passes(live, "status", "lookup c1", "model show", "config show", "erase c1")
+        said += passes(live, "status", "lookup c1", "model show", "pause --reason test", "resume", "erase c1")
         worker.end()
         verify = f"verify {live.history_file}"
         said += passes(
-            live, verify, "repartition --partitions 3", verify, f"bootstrap --replace {live.history_file} --k 3"
+            live, verify, "export --out all.csv", "dlq list", "repartition --partitions 3", verify, "upgrade"
         )
+        said += passes(live, f"bootstrap --replace {live.history_file} --k 3")
         admin: Any = live.client
         assert {entry["object"] for entry in admin.acl_log()} <= {"client|setinfo"}, (
             "redis-py tells its name where it may"
