@@ -89,9 +89,12 @@ def export(
     @, a tab or a line end), and one that begins with an apostrophe, gets an apostrophe in front; numbers stay.
     """
     from consumer.commands.cli_output import Output
+    from consumer.commands.csv_export import SUFFIXES
     from consumer.commands.export import run_export
     from consumer.commands.place import placed
+    from consumer.commands.whole_file import check_place
 
+    check_place(out, "--out", SUFFIXES)
     with placed(embedded, directory, namespace=namespace) as place:
         run_export(place, out, opt_out, Output(as_json=as_json))
 

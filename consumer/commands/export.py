@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 
 from consumer.commands.cli_output import Output, Tell
-from consumer.commands.csv_export import SUFFIXES, Rows, TableWriter
+from consumer.commands.csv_export import Rows, TableWriter
 from consumer.commands.place import Place
-from consumer.commands.whole_file import check_place, whole_file
+from consumer.commands.whole_file import whole_file
 from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
 from consumer.partition import START, PartitionState, decode_state
@@ -52,7 +52,6 @@ class Exported(msgspec.Struct, frozen=True):
 
 def run_export(place: Place, out: Path, opt_out: Path | None, output: Output) -> None:
     """Write the file and say what is in it."""
-    check_place(out, "--out", SUFFIXES)
     left_out = frozenset[str]() if opt_out is None else read_ids(opt_out)
     with output.progress() as progress:
         done = export(place.settings, out, left_out, progress)

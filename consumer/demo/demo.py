@@ -27,6 +27,7 @@ from consumer.commands.cli_output import Output
 from consumer.commands.cli_topics import create_embedded
 from consumer.commands.cli_verify import RECORDED
 from consumer.commands.place import Place, emptied, hosted
+from consumer.commands.whole_file import check_place, whole_file
 from consumer.demo.demo_recorder import Recorder, Seen
 from consumer.demo.demo_report import Demo, Stopwatch, finish, show
 from consumer.demo.demo_view import Scene, View, step
@@ -56,6 +57,7 @@ LOOK_EVERY_S = 0.1
 
 def run_demo(dataset: Path, directory: Path, report: Path, k: int, output: Output) -> None:
     """Do all six steps, write the report, and end with exit code 1 where verification found differences."""
+    check_place(report, "--report", ("",))
     console = output.err if output.as_json else output.out
     clock = Stopwatch()
     with hosted(emptied(directory), fixed=True, namespace=NAMESPACE, clock="event") as place:
@@ -68,7 +70,8 @@ def run_demo(dataset: Path, directory: Path, report: Path, k: int, output: Outpu
         finally:
             worker.kill()
     result = msgspec.structs.replace(result, seconds=clock.all())
-    report.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    with whole_file(report, "--report") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     show(result, demo, report, console)
     if output.as_json:
         output.result(result)

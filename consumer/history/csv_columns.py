@@ -47,6 +47,9 @@ SEPARATORS = ",;\t|"
 
 GIB = 1 << 30
 
+MOST_SHOWN = 40
+"""Headers, and characters of each, that a message shows."""
+
 
 class CsvError(Exception):
     """A file that cannot be read as asked: the message names the file, the row and what to do. Never worth a retry."""
@@ -144,4 +147,5 @@ def _check(columns: Mapping[str, str], headers: Sequence[str], source: str) -> N
 
 
 def _found(headers: Sequence[str]) -> str:
-    return "found " + ", ".join(map(repr, headers))
+    more = f" and {len(headers) - MOST_SHOWN:,} more" if len(headers) > MOST_SHOWN else ""
+    return "found " + ", ".join(repr(header[:MOST_SHOWN]) for header in headers[:MOST_SHOWN]) + more

@@ -21,7 +21,7 @@ import pyarrow.csv as pacsv
 
 from consumer.history.csv_columns import CsvError, CsvOptions, resolve, separator_of
 from consumer.history.csv_parquet import read_parquet
-from consumer.history.csv_texts import BYTES, Table, Texts, decode, encoded, stack, wrong_encoding
+from consumer.history.csv_texts import BYTES, Table, Texts, decode, encoded, stack, wrong_encoding, zero_byte
 
 Progress = Callable[[int, int], None]
 """Told (bytes read, bytes in all) of the files as they are stored."""
@@ -30,7 +30,10 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
 BLOCK = 4 << 20
 """Bytes parsed at once, and so the longest row: a longer one is an unclosed quote or an attack."""
 
-BOMB_RATIO, BOMB_FLOOR = 200, 64 << 20
+HEADER = 64 << 10
+"""Bytes in which the first line has to end: some thousand columns."""
+
+BOMB_RATIO, BOMB_FLOOR = 50, 64 << 20
 """Sales data packs 5- to 20-fold; a file that unpacks further than this, past the floor, is refused."""
 
 MOST_MISSHAPEN = 100_000
@@ -54,6 +57,8 @@ def _from(done: int, total: int, progress: Progress) -> Callable[[int], None]:
 def _read_file(path: Path, options: CsvOptions, progress: Callable[[int], None]) -> Table:
     if not path.name.endswith(SUFFIXES):
         raise CsvError(f"{path}: cannot read this kind of file; give one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise CsvError(f"{path}: no plain file, and it is read more than once: save it as one first")
     try:
         return (read_parquet if path.suffix == ".parquet" else _read_csv)(path, options, progress)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -63,8 +68,11 @@ def _read_file(path: Path, options: CsvOptions, progress: Callable[[int], None])
 
 
 def _read_csv(path: Path, options: CsvOptions, progress: Callable[[int], None]) -> Table:
-    headers, separator = _header(path, options)
+    headers, separator, alone = _header(path, options)
     columns = resolve(headers, options.columns, str(path))
+    if alone:
+        none = np.empty(0, np.int64)
+        return Table((str(path),), {name: Texts((), none.astype(np.int32)) for name in columns}, none, none, ())
     misshapen: list[tuple[int, bool]] = []
 
     def skip(row: Any) -> str:
@@ -127,28 +135,33 @@ def _empty_rows(columns: Iterable[Texts]) -> npt.NDArray[np.bool_]:
     return first
 
 
-def _header(path: Path, options: CsvOptions) -> tuple[list[str], str]:
-    """Return the header's cells and the separator."""
+def _header(path: Path, options: CsvOptions) -> tuple[list[str], str, bool]:
+    """Return the header's cells, the separator, and whether the header is all there is."""
     with _opened(path) as stream:
-        start = stream.read(1 << 16)
+        start = stream.read(HEADER)
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise CsvError(f"{path}: row 1: this is UTF-16; save it as UTF-8")
     if b"\0" in start:
-        raise CsvError(f"{path}: row 1: this is not text (a zero byte in the first 64 kB)")
-    line = start.removeprefix(b"\xef\xbb\xbf").splitlines()[0] if start.strip() else b""
+        row = len((start[: start.index(b"\0")] + b"?").splitlines())
+        raise CsvError(zero_byte(path, row))
+    line, *rest = start.removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True) if start.strip() else [b""]
+    alone = not rest and line == line.rstrip(b"\r\n")
+    if alone and len(start) == HEADER:
+        raise CsvError(f"{path}: row 1: no line ends in the first {HEADER >> 10} KiB: is this a table, one row a line?")
     if not line.strip():
         raise CsvError(f"{path}: row 1: the file is empty or has no header")
     try:
-        text = line.decode(options.encoding)
+        text = line.decode(options.encoding).rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise CsvError(wrong_encoding(path, 1, options.encoding)) from error
     separator = separator_of(text, options.separator)
-    return next(csv.reader([text], delimiter=separator)), separator
+    return next(csv.reader([text], delimiter=separator)), separator, alone
 
 
 def _unique(headers: Sequence[str]) -> list[str]:
     """Return the headers with a repeated one made distinct; `resolve` refuses those that are needed."""
-    return [name if name not in headers[:i] else f"{name}\x1f{i}" for i, name in enumerate(headers)]
+    first: dict[str, int] = {}
+    return [name if first.setdefault(name, i) == i else f"{name}\x1f{i}" for i, name in enumerate(headers)]
 
 
 def _opened(path: Path) -> IO[bytes]:

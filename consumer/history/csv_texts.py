@@ -70,13 +70,19 @@ class Table:
 
 def decode(path: object, column: Any, rows: npt.NDArray[np.int64], encoding: str) -> Texts:
     """Decode the distinct cells of a dictionary array; a wrong byte raises CsvError with the first row that has it."""
+
+    def row_of(index: int) -> int:
+        return int(rows[np.argmax(codes == index)])
+
     codes = column.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
     values = []
     for index, cell in enumerate(column.dictionary.to_pylist()):
+        if b"\0" in cell:
+            raise CsvError(zero_byte(path, row_of(index)))
         try:
             values.append(cell.decode(encoding))
         except UnicodeDecodeError as error:
-            raise CsvError(wrong_encoding(path, int(rows[np.argmax(codes == index)]), encoding)) from error
+            raise CsvError(wrong_encoding(path, row_of(index), encoding)) from error
     return Texts(tuple(values), codes)
 
 
@@ -92,6 +98,11 @@ def wrong_encoding(path: object, row: int, encoding: str) -> str:
     """Return what to say about a row that is no text in the encoding."""
     hint = "latin-1" if encoding.lower() in ("cp1252", "windows-1252") else "cp1252"
     return f"{path}: row {row}: not {encoding} text; pass --encoding {hint} if it came from Windows or is Latin-1"
+
+
+def zero_byte(path: object, row: int) -> str:
+    """Return what to say about a row with a zero byte."""
+    return f"{path}: row {row}: a zero byte, this is not text; export the file again, as UTF-8"
 
 
 def stack(tables: Sequence[Table]) -> Table:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from consumer.commands.cli_options import paths_or_default
 from consumer.commands.cli_output import Tell
-from consumer.history.csv_columns import CsvOptions, parse_map
+from consumer.history.csv_cleaning import Funnel
+from consumer.history.csv_columns import CsvError, CsvOptions, parse_map
 from consumer.history.csv_source import History, find, read_history
 from consumer.settings import Settings
 from features.transaction import DAY_SECONDS, today_in
@@ -59,4 +60,14 @@ class HistoryFiles:
 
         history = read_history(paths_or_default(self.paths), self.options(settings), tell, everything=everything)
         progress("cleaning", 1, 1)
+        if not len(history):
+            raise CsvError(f"{', '.join(history.files)}: {_nothing(history.funnel)}")
         return history
+
+
+def _nothing(funnel: Funnel) -> str:
+    """Say why no row is left."""
+    if not funnel.lines:
+        return "row 2: there is none, a header alone is no history; export its rows too"
+    why = funnel.unreadable_text(most=3) or ", ".join(f"{n} {name}" for name, _, n, _ in funnel.rules if n)
+    return f"none of {funnel.lines:,} rows can be counted: {why}"

@@ -46,6 +46,12 @@ def test_a_header_of_the_map_that_is_not_there_is_named() -> None:
         resolve(UCI, {"customer_id": "Klient"}, "a.csv")
 
 
+def test_a_message_shows_no_more_headers_than_one_can_read() -> None:
+    with pytest.raises(CsvError, match=r"'c38', 'c39' and 60 more; pass --map") as caught:
+        resolve([f"c{n}" for n in range(99)] + ["x" * 10_000], {}, "a.csv")
+    assert len(str(caught.value)) < 1_000
+
+
 def test_two_columns_for_one_field_are_not_chosen_between() -> None:
     with pytest.raises(CsvError, match="'InvoiceNo' and 'Invoice' could both be invoice_no; pass --map invoice_no="):
         resolve([*UCI, "Invoice"], {}, "a.csv")

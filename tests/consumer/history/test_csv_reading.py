@@ -1,4 +1,5 @@
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,32 @@ def test_a_header_in_another_encoding_is_row_one(tmp_path: Path) -> None:
 def test_what_is_no_table_of_text_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(CsvError, match=said):
         read_history([write(tmp_path / "a.csv", content)])
+
+
+def test_a_header_without_a_line_end_has_no_rows(tmp_path: Path) -> None:
+    assert len(read_history([write(tmp_path / "a.csv", ",".join(HEADER))])) == 0
+
+
+def test_a_first_line_beyond_the_header_is_refused_and_one_that_fits_is_read_whole(tmp_path: Path) -> None:
+    wide = [f"c{n}" for n in range(10_000)]
+    path = write(tmp_path / "a.csv", text([(*GOOD, *wide)], header=(*HEADER, *wide)))
+    assert len(read_history([path])) == 1
+    wider = write(tmp_path / "b.csv", text([(*GOOD, *wide, *wide)], header=(*HEADER, *wide, *wide)))
+    with pytest.raises(CsvError, match=r"b\.csv: row 1: no line ends in the first 64 KiB"):
+        read_history([wider])
+
+
+@pytest.mark.parametrize("before", [1, 1_999])
+def test_a_zero_byte_is_an_error_with_its_row(tmp_path: Path, before: int) -> None:
+    path = write(tmp_path / "a.csv", text([*MANY[:before], line(CustomerID="a\0b")]))
+    with pytest.raises(CsvError, match=rf"a\.csv: row {before + 2}: a zero byte"):
+        read_history([path])
+
+
+def test_a_pipe_is_refused_for_it_is_read_twice(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(CsvError, match="no plain file"):
+        read_history([tmp_path / "a.csv"])
 
 
 def test_a_kind_of_file_we_cannot_read_lists_those_we_can(tmp_path: Path) -> None:
