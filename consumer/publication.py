@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from consumer.transport.kafka_partitioner import partition_of
 
 REDRIVEN = "redriven"
 """Header of an input record that was a dead letter (consumer.deadletters); a letter of it carries it on."""
+
+
+_PLACE = re.compile(rb"\d{1,10}:\d{1,19}")
+"""A producer could write anything into that header, and nothing of a record's shall stand in a letter's (FAULTS S4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ def output_records(
         ]
         if original is not None:
             headers.append(("timestamp", b"%d" % original.timestamp))
-            headers += [(name, value) for name, value in original.headers if name == REDRIVEN]
+            headers += [(n, v) for n, v in original.headers if n == REDRIVEN and _PLACE.fullmatch(v)]
         key, value = (None, None) if original is None else (original.key, original.value)
         found.append(OutputRecord(topics.dead_letters, partition, key, value, tuple(headers)))
     return found

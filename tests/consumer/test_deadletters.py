@@ -8,9 +8,11 @@ from datetime import timedelta
 import pytest
 
 from consumer.deadletters import RECEIPT, Fate, Letter, Source, fates, letter_of, send, survey
+from consumer.messages import Outbox
 from consumer.partition import Rewind
 from consumer.ports import InputRecord, TransportError
-from consumer.publication import REDRIVEN
+from consumer.publication import REDRIVEN, output_records
+from features.transaction import Reason, Refusal
 from reports.verify import verify
 from tests.harness.evidence import evidence
 from tests.harness.memory_kafka import Crash, MemorySink, Point
@@ -59,6 +61,15 @@ def test_what_is_no_letter_is_passed_over() -> None:
     receipt = ((RECEIPT, b"x"), ("topic", b"in"), ("partition", b"0"), ("offset", b"1"))
     assert letter_of(0, InputRecord(1, 0, None, b"", receipt)) is None
     assert letter_of(0, InputRecord(1, 0, b"k", b"v")) is None
+
+
+def test_only_a_place_is_carried_on_from_a_record_to_its_letter() -> None:
+    """Whoever writes to the input could put personal data into the header (FAULTS S4)."""
+    outbox = Outbox((), (Refusal(3, Reason.EMPTY), Refusal(4, Reason.EMPTY)))
+    told = {3: b"1:17", 4: b"12815"}
+    originals = {offset: InputRecord(offset, 9, b"k", b"", ((REDRIVEN, value),)) for offset, value in told.items()}
+    letters = output_records(TOPICS, 0, "1:2", outbox, originals)
+    assert [dict(each.headers).get(REDRIVEN) for each in letters] == [b"1:17", None]
 
 
 class Post:
