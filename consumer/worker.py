@@ -172,9 +172,10 @@ class Worker:
             if self._paused is None:
                 self._watch_for_stalls()
                 self._take_over()  # 2
-                prepared = self._prepare()  # 3, 4
-                self._finish(self._commit(prepared))  # 5, 6
-                self._lead()  # 7
+                if not self._stopping:  # the signal came while we waited for a broker: nothing is begun any more
+                    prepared = self._prepare()  # 3, 4
+                    self._finish(self._commit(prepared))  # 5, 6
+                    self._lead()  # 7
         except GenerationGone as error:
             raise self._without_state(error) from error
         except (StoreError, msgspec.MsgspecError, StatisticsError) as error:

@@ -62,7 +62,7 @@ class KafkaReader:
         """Return the end with all that transactions in doubt have written: beyond that of `bounds` while one is."""
         asked = TopicPartition(topic, partition)
         if self._uncommitted is None:
-            options = self._settings.reading() | {"isolation_level": "read_uncommitted"}
+            options = self._settings.again().reading() | {"isolation_level": "read_uncommitted"}
             self._uncommitted = build(KafkaConsumer, **options, group_id=None)
         try:
             ends = self._uncommitted.end_offsets([asked], timeout_ms=int(self._silence_s * 1000))

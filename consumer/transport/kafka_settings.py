@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+AGAIN_S = 5.0
+"""For a client made by a worker that runs: its brokers were there before, and it is to end in time if they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,10 @@ class KafkaSettings:
             "reconnect_backoff_max_ms": 2_000,  # the default of 30 s prolongs every outage by up to that much
             "metrics_enabled": False,  # ours are taken where the work is done; theirs cost 5-10 % of a poll
         }
+
+    def again(self) -> KafkaSettings:
+        """Return the same for one more client beside those that are there: it looks for a broker for `AGAIN_S` only."""
+        return replace(self, connect_timeout_s=min(AGAIN_S, self.connect_timeout_s))
 
     def reading(self) -> dict[str, Any]:
         """Return what every consumer of ours adds: nothing uncommitted, nothing by default, nothing by itself."""

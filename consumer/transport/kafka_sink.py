@@ -96,7 +96,7 @@ class KafkaSink:
         self.close()
         producer = build(
             KafkaProducer,
-            **self._settings.client(),
+            **self._settings.again().client(),
             transactional_id=self._transactional_id,
             transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
             delivery_timeout_ms=int(DELIVERY_TIMEOUT_S * 1000),

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _ENDS_S = 3.0
 """Asked often, and soon again: a worker that is told to end does not wait longer for a silent broker."""
-_LEAVE_S = 5.0
+LEAVE_S = 5.0
 
 NOBODY = Membership(-1, "", None, frozenset())
 """What a consumer outside the group is; nothing may be published in its name."""
@@ -84,14 +84,14 @@ class KafkaSource:
         self._settings, self._group, self._instance = settings, group, instance
         self._topic, self._embedded = topic, settings.embedded
         self._membership = NOBODY
-        self._consumer = self._make()
+        self._consumer = self._make(settings)
         self._listener = self._subscribe()
         self._await_metadata()
 
-    def _make(self) -> Any:
+    def _make(self, settings: KafkaSettings) -> Any:
         return build(
             KafkaConsumer,
-            **self._settings.reading(),
+            **settings.reading(),
             group_id=self._group,
             group_instance_id=self._instance,
             partition_assignment_strategy=[CooperativeStickyAssignor],
@@ -127,7 +127,7 @@ class KafkaSource:
 
         Raises `TransportError`, with the old consumer still in place, where no new one can be made.
         """
-        new, gone = self._make(), {each.partition for each in self._consumer.assignment()}
+        new, gone = self._make(self._settings.again()), {each.partition for each in self._consumer.assignment()}
         self.close()
         revoked = gone | self._listener.revoked
         self._consumer, self._membership = new, NOBODY
@@ -295,9 +295,9 @@ class KafkaSource:
         return None if topic_id is None else TopicFacts(str(topic_id), len(partitions))
 
     def close(self) -> None:
-        """Leave the group; a broker that does not answer is given `_LEAVE_S`: the process is about to end."""
+        """Leave the group; a broker that does not answer is given `LEAVE_S`: the process is about to end."""
         try:
-            timeout_s = min(_LEAVE_S, self._tuning.call_timeout_s)
+            timeout_s = min(LEAVE_S, self._tuning.call_timeout_s)
             self._consumer.close(autocommit=False, timeout_ms=int(timeout_s * 1000))
         except KafkaError as error:
             log.warning("leaving the group failed: %s", error)

@@ -198,6 +198,21 @@ def test_a_broker_that_does_not_answer_a_question_ends_no_worker(monkeypatch: py
     assert ("asking the broker", away) in heard.troubles
 
 
+def test_a_worker_told_to_end_while_it_waits_for_a_broker_begins_nothing_more() -> None:
+    world = shop(partitions=1)
+    worker = world.worker()
+    before = world.states()
+
+    def stops(point: str) -> None:
+        if point == "during_recovery":
+            worker.stop()
+
+    worker._takeover._crash_point = stops
+    worker.run()
+    assert worker.assigned == {0}, "what it was at it ended"
+    assert world.states() == before
+
+
 def test_a_partition_not_taken_over_yet_is_not_read_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise TransportError("not now", retriable=False)

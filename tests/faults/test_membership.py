@@ -122,7 +122,7 @@ def test_workers_that_come_go_and_die_hand_over_what_they_have_in_hand(lives: LI
 
 @pytest.mark.long
 @pytest.mark.fault(7)
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
 def test_somebody_joins_or_leaves_every_five_seconds_for_three_minutes(lives: LIVES, fault: Fault) -> None:
     live = lives()
     traffic = Traffic(live, days=120)

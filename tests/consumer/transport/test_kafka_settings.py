@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from consumer.transport.kafka_settings import KafkaSettings
+from consumer.commands.running import END_WITHIN_S
+from consumer.transport.kafka_settings import AGAIN_S, KafkaSettings
+from consumer.transport.kafka_sink import OPEN_TIMEOUT_S, PUBLISH_TIMEOUT_S
+from consumer.transport.kafka_source import LEAVE_S, SourceTuning
 
 SECURE = KafkaSettings(
     "a:9092, b:9092",
@@ -37,3 +40,14 @@ def test_checksums_are_left_out_on_the_embedded_broker_only() -> None:
     embedded = KafkaSettings("a:1", embedded=True)
     assert (SECURE.reading()["check_crcs"], SECURE.client()["api_version"]) == (True, None)
     assert (embedded.reading()["check_crcs"], embedded.client()["api_version"]) == (False, (2, 1))
+
+
+def test_one_more_client_looks_for_a_broker_no_longer_than_it_has_to() -> None:
+    assert SECURE.again().client() == SECURE.client() | {"bootstrap_timeout_ms": int(AGAIN_S * 1000)}
+    assert KafkaSettings("a:1", connect_timeout_s=1.0).again().client()["bootstrap_timeout_ms"] == 1_000
+
+
+def test_whatever_a_turn_waits_for_leaves_time_to_end_in() -> None:
+    closing = LEAVE_S + 2 * 1.0  # the group, and the reader's two connections
+    waits = (AGAIN_S + OPEN_TIMEOUT_S, AGAIN_S + SourceTuning().call_timeout_s, PUBLISH_TIMEOUT_S)
+    assert all(wait + closing < END_WITHIN_S for wait in waits)
