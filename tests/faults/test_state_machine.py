@@ -25,6 +25,7 @@ from kafka.errors import KafkaError
 from kafka.producer.transaction_manager import TransactionState
 
 from consumer.lane import Lane
+from consumer.partition import Clock
 from consumer.ports import Membership, TransportError
 from consumer.recovery import Verdict
 from consumer.takeover import Takeover
@@ -39,12 +40,13 @@ EXAMPLES = 300
 SEED = 2
 MOST_PAIRS = 45
 """Of the 63 pairs so many are met by the short form."""
-STEPS = 6
-CRASH_EVERY = 3
+STEPS = 5
+CRASH_EVERY = 2
 KINDS = ("deliver", "crash", "rebalance", "zombie", "lose", "outage", "turn", "publish", "erase")
 PAIRS = frozenset((point, kind) for point in POINTS for kind in KINDS)
 
-customers = st.sampled_from(NAMES + NEWCOMERS)
+customers = st.sampled_from(NAMES + NEWCOMERS + 2 * NAMES[-2:])
+"""Those to whom a sweep comes last are the likeliest to be waiting for it."""
 lines = st.lists(
     st.tuples(customers, st.sampled_from(("order", "again", "return", "late", "tomorrow", "poison", "guest"))),
     min_size=1,
@@ -133,13 +135,13 @@ class Schedules(RuleBasedStateMachine):
         self._now("zombie", lambda: self.stage.freeze(point, [acts[name] for name in names], expired=expired))
 
     @may("lose")
-    @rule(writes=st.integers(1, 6), lines=lines)
-    def lose(self, writes: int, lines: Any) -> None:
-        self._now("lose", lambda: self.stage.lose(writes, lines))
+    @rule(writes=st.integers(1, 6), lines=lines, busy=st.booleans())
+    def lose(self, writes: int, lines: Any, busy: bool) -> None:
+        self._now("lose", lambda: self.stage.lose(writes, lines, busy=busy))
 
     @may("outage")
     @rule(
-        what=st.sampled_from(("batch", "offsets", "end", "end_lost", "init", "markers", "store", "reply")),
+        what=st.sampled_from(("batch", "offsets", "end", "end_lost", "init", "markers", "store", "reply", "commit")),
         silent=st.booleans(),
     )
     def outage(self, what: Any, silent: bool) -> None:
@@ -199,6 +201,75 @@ def test_every_pair_of_crash_point_and_next_event_ends_as_recomputed() -> None:
     for seed in range(1, 7):
         play(500, seed)
     assert Schedules.pairs.keys() == PAIRS
+
+
+# --- schedules that ended otherwise once ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clock", ["event", "wall"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_commit_that_arrives_under_the_next_owners_epoch_is_not_taken_for_his(clock: Clock, lost: bool) -> None:
+    """docs/decisions/0011."""
+    stage = Stage(clock)
+    stage.die_committing(lost=lost)
+    stage.finish()
+    judge(stage)
+
+
+@pytest.mark.parametrize("clock", ["event", "wall"])
+def test_of_owners_known_by_their_epochs_alone_one_loses_input(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered_owners(monkeypatch)
+    stage = Stage(clock)
+    stage.die_committing(lost=True)
+    with pytest.raises(Wrong):
+        stage.finish()
+
+
+@pytest.mark.parametrize("clock", ["event", "wall"])
+@pytest.mark.parametrize("lost", [3, 6])
+def test_a_customer_whose_erasure_redis_lost_is_not_shown_again(clock: Clock, lost: int) -> None:
+    """docs/decisions/0012: a day turns, a customer is erased, and Redis loses both."""
+    stage = Stage(clock)
+    stage.publish_model(2)  # everybody moves at the turn
+    stage.drive(2)
+    stage.turn_day(1, [("c0", "order")])
+    stage.erase("c0")
+    stage.drive(4)
+    end = len(stage.world.output())
+    stage.lose(lost)
+    stage.turn_day(1)
+    stage.finish()
+    judge(stage)
+    behind = [record.get("tombstone") or record["customer_id"] for record in stage.world.output()[end:]]
+    shown = [record for record in stage.world.output()[end:] if record.get("customer_id") == "c0"]
+    assert not shown, behind
+
+
+def test_recoveries_of_which_redis_lost_the_trace_are_followed() -> None:
+    """What they published stands in the log; the state tells only of the last one, which went back behind them all."""
+    stage = Stage("wall")
+    for lost in (1, 2, 9):
+        stage.deliver([("n4", "order"), ("c0", "return"), ("c2", "order")], rounds=3)
+        stage.lose(lost)
+        stage.drive(6)
+    stage.finish()
+    assert any(
+        len({record["headers"]["epoch"] for record in stage.world.output()}) > len(state.rewinds) + 2
+        for state in stage.world.states().values()
+    )
+    judge(stage)
+
+
+@pytest.mark.parametrize("clock", ["event", "wall"])
+def test_states_begun_anew_twice_are_verified(clock: Clock) -> None:
+    stage = Stage(clock)
+    for _ in range(2):
+        stage.deliver([("c0", "order"), ("c7", "return"), ("n0", "order")], rounds=4)
+        stage.turn_day(1, [("c2", "order")])
+        stage.begin_anew()
+    stage.deliver([("c0", "order")])
+    stage.finish()
+    judge(stage)
 
 
 # --- a rule of the protocol is taken out ------------------------------------------------------------------------------
@@ -271,7 +342,19 @@ def swept_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("consumer.sweep.decode_states", as_not_turned)
 
 
-MUTANTS = (any_parent, unread_futures, same_producer, committed_offset, no_turn_of_his_own, swept_twice)
+def numbered_owners(patch: pytest.MonkeyPatch) -> None:
+    """docs/decisions/0011: an owner is known by his epoch alone, which Redis may lose and another come to."""
+    patch.setattr("consumer.takeover.secrets.token_hex", lambda _: "")
+
+
+MUTANTS = (
+    any_parent,
+    unread_futures,
+    same_producer,
+    committed_offset,
+    no_turn_of_his_own,
+    swept_twice,
+)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

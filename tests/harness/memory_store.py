@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from features.store import (
@@ -13,6 +14,7 @@ from features.store import (
     GenerationGone,
     Orders,
     OutOfStep,
+    StoreRefused,
     StoreUnavailable,
 )
 
@@ -71,6 +73,9 @@ class MemoryStore:
         """So many calls fail before anything happens."""
         self.lose_reply = 0
         """So many commits are written, and their reply is lost."""
+        self.hold = 0
+        """So many commits are on their way for long: they arrive right before the next one that is not their retry."""
+        self.held: list[tuple[int, Commit]] = []
         self.ordered = Orders(None, None)
         """What the operator asks of all workers."""
 
@@ -133,6 +138,17 @@ class MemoryStore:
         return list(self._part(partition).days)
 
     def commit(self, partition: int, commit: Commit) -> None:
+        if self.hold:
+            self.hold -= 1
+            self.held.append((partition, commit))
+            raise StoreUnavailable("no answer in time")
+        for late in [each for each in self.held if each[1] is not commit]:
+            self.held.remove(late)
+            with suppress(StoreRefused):
+                self._commit(*late)
+        self._commit(partition, commit)
+
+    def _commit(self, partition: int, commit: Commit) -> None:
         part = self._part(partition)
         if (part.fence.epoch, part.fence.owner) != (commit.epoch, commit.owner):
             raise Fenced(f"partition {partition}: another worker holds a higher epoch")

@@ -30,6 +30,7 @@ from tests.harness.evidence import evidence
 from tests.harness.fixed_learner import FixedLearner
 from tests.harness.memory_kafka import Crash
 from tests.harness.memory_producer import Request, producers_in_memory
+from tests.harness.sequential import complaints
 from tests.harness.world import FIRST_DAY, GROUP, TOPICS, World, day_number, line
 
 NAMES = ("c0", "c5", "c1", "c4", "c2", "c7")
@@ -57,7 +58,7 @@ IDLE_ROUNDS = 4
 """After so many of them the sessions of the dead time out, and the transactions that are still open."""
 
 Kind = Literal["order", "again", "return", "late", "tomorrow", "poison", "guest"]
-Outage = Literal["batch", "offsets", "end", "end_lost", "init", "poll", "markers", "store", "reply"]
+Outage = Literal["batch", "offsets", "end", "end_lost", "init", "markers", "store", "reply", "commit"]
 REFUSED: dict[str, type[errors.KafkaError]] = {
     "batch": errors.NotEnoughReplicasError,
     "offsets": errors.IllegalGenerationError,
@@ -146,8 +147,10 @@ class Stage:
             self.world.kafka.evict(GROUP, self.actors[0].member)
         self.drive(1)
 
-    def lose(self, writes: int, lines: Sequence[tuple[str, Kind]] = ()) -> None:
-        """Let Redis lose its last writes, and lines come at once."""
+    def lose(self, writes: int, lines: Sequence[tuple[str, Kind]] = (), *, busy: bool = False) -> None:
+        """Let Redis lose its last writes, and lines come at once; busy: and right before."""
+        if busy:
+            self.deliver([(customer, "order") for customer, _ in lines], rounds=2)
         self.journal.lose(writes)
         if lines:
             self.deliver(lines)
@@ -157,6 +160,9 @@ class Stage:
 
         silent: no answer, instead of a wrong one.
         """
+        if what == "commit":
+            self.die_committing(lost=silent)
+            return
         self._staff()
         if what in (*REFUSED, "init", "end_lost"):
             request: Request = what  # type: ignore[assignment]  # checked above
@@ -174,6 +180,37 @@ class Stage:
             self.write(customer, "order")
         self.drive(2)
         self.world.kafka.write_markers()
+
+    def die_committing(self, *, lost: bool) -> None:
+        """Let a worker take over and die with its first commit on the way; it arrives when the next owner commits.
+
+        lost: Redis loses its last writes, the raised epochs.
+        """
+        while self.actors:
+            self.actors.pop().worker.close()
+        self.write(NAMES[0], "order")
+        self._staff()
+        store, before = self.world.store, len(self.journal)
+        store.hold = 1
+        for _ in range(PATIENCE):
+            self._round()
+            if not store.hold:
+                break
+        else:
+            raise NeverLanded("nobody committed")
+        self.dead.append(self.actors.pop())
+        if lost:
+            self.journal.lose(len(self.journal) - before)
+        self.write(NAMES[0], "order")
+        self.time_out()
+        self.drive(1)
+
+    def begin_anew(self) -> None:
+        """Let all workers end and a bootstrap replace the state by none; the input is read from its beginning."""
+        self.drive(6)
+        while self.actors:
+            self.actors.pop().worker.close()
+        self.world.begin_generation({})
 
     def turn_day(self, days: int, lines: Sequence[tuple[str, Kind]] = ()) -> None:
         """Let a day begin, by a tick in each partition or by the clock on the wall, and lines come at once."""
@@ -353,3 +390,6 @@ def judge(stage: Stage) -> None:
     differences = verify(*evidence(stage.world)).differences
     if differences:
         raise Wrong(f"verify: {differences}")
+    wrong = list(complaints(stage.world, day_number(FIRST_DAY)))
+    if wrong:
+        raise Wrong("; ".join(wrong))
