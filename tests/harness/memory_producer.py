@@ -96,6 +96,9 @@ class MemoryCluster(KafkaSettings):
         object.__setattr__(made, "faults", Faults())
         return made
 
+    def again(self) -> MemoryCluster:
+        return self
+
     def client(self) -> dict[str, Any]:
         return {"bootstrap_servers": [self.bootstrap_servers], "cluster": self}
 
