@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import time
@@ -106,11 +107,12 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     with shell.running(example("run").replace("9100", str(port))) as worker:
         seen["replay"] = shell(example("replay") + " --json")
         shell.until_caught_up()
-        for verb in ("status", "lookup", "export", "config show", "doctor", "erase"):
+        for verb in ("status", "lookup", "export", "config show", "doctor", "erase", "pause", "resume"):
             seen[verb] = shell(example(verb) + " --json")
     seen["run"] = worker.returncode
-    for verb in ("model show", "verify"):
+    for verb in ("model show", "verify", "dlq list", "dlq redrive", "upgrade", "repartition"):
         seen[verb] = shell(example(verb) + " --json")
+    seen["dlq show"] = shell(re.sub(r" --(partition|offset) \d+", "", example("dlq show")) + " --json")
     return shell, seen
 
 
@@ -172,6 +174,14 @@ class TestExamples:
     def test_the_receipt_is_whole(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         found = tour[1]["erase"].json
         assert (found["customer_id"], found["complete"]) == ("12815", True)
+
+    def test_a_pause_is_told_with_its_reason_and_lifted(self, tour: tuple[Shell, dict[str, Any]]) -> None:
+        assert "prices are wrong since noon" in tour[1]["pause"].out
+        assert tour[0]("resume").code == 0, "nothing to lift is no error"
+
+    def test_the_oldest_letter_is_shown_with_its_reason(self, tour: tuple[Shell, dict[str, Any]]) -> None:
+        assert "before_cutoff" in tour[1]["dlq list"].out
+        assert "before_cutoff" in tour[1]["dlq show"].out
 
     def test_quality_is_measured_against_batch(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         assert tour[1]["model show"].json["quality"]["inertia_ratio"] < 1.2
