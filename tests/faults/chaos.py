@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -21,7 +20,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +30,22 @@ from kafka.errors import KafkaError
 from consumer.ports import TransportError
 from features.store import StoreError
 from tests.faults.table import CHAOS, ChaosRecord, read_chaos
-from tests.harness import crashing_worker
 from tests.harness.broker import Broker, find_broker, make_broker
-from tests.harness.live import REPOSITORY, Live, wait_until
+from tests.harness.forked import REPOSITORY, Forked, fork
+from tests.harness.live import Live, wait_until
 from tests.harness.shop import as_event, past, stream
 from tests.harness.store import OwnStore, find_store, make_store
 
-PRELOADED = [f"tests.harness.{name}" for name in ("broker", "crashing_worker", "live", "shop", "store")]
 POINTS = ("after_load", "after_commit", "mid_transaction", "after_publish", "during_recovery", "mid_sweep")
 LEADERS_POINT = "mid_model_publish"
-RARE = {"during_recovery": 3, "mid_sweep": 5}
-"""Points that are met less often than once a batch: dying at the nth time means at the first or second here."""
+RARE = {"during_recovery": 2, "mid_sweep": 3}
+"""Points that are met less often than once a batch: dying at the nth time means at one of the first here."""
 PARTITIONS = 6
 GATE = 60
 """Records applied between two faults of the servers."""
 BEHIND = 120
 """Input is published while no more than so many records wait."""
-PATIENCE_S = 15.0
+PATIENCE_S = 10.0
 """A worker that has not reached its point for so long is killed wherever it is."""
 CRASHES_BETWEEN = 9
 """Deaths of workers between two faults of the servers, about."""
@@ -60,46 +57,40 @@ class Slot:
     def __init__(self, live: Live, rng: random.Random, name: str | None) -> None:
         self.live, self.rng, self.name = live, rng, name
         self.fired = live.directory / f"fired-{uuid.uuid4().hex[:8]}"
-        self.process: ForkServerProcess | None = None
+        self.process: Forked | None = None
         self.point, self.since = "", 0.0
 
     def start(self, *, dies: bool = True) -> None:
         """Start a worker that dies at a random point, or lives."""
         # The leader's point comes once a day and once a day only in one worker.
         self.point = self.rng.choice((*POINTS, *POINTS, LEADERS_POINT)) if dies else "never"
-        times = 1 if self.point == LEADERS_POINT else self.rng.randrange(1, RARE.get(self.point, 9))
+        times = 1 if self.point == LEADERS_POINT else self.rng.randrange(1, RARE.get(self.point, 5))
         settings = self.live.environment() | ({"SEGMENTER_INSTANCE": self.name} if self.name else {})
         self.fired.unlink(missing_ok=True)
-        context = multiprocessing.get_context("forkserver")
-        self.process = context.Process(
-            target=crashing_worker.forked, args=(settings, self.point, times, str(self.fired))
-        )
-        self.process.start()
+        environment = {**os.environ, **settings, "CRASH_FILE": str(self.fired)}
+        log = self.fired.with_suffix(".log")
+        self.process = fork("tests.harness.crashing_worker", [self.point, str(times)], environment, REPOSITORY, log)
         self.since = time.monotonic()
 
     @property
     def dead(self) -> bool:
-        return self.process is not None and not self.process.is_alive()
+        return self.process is not None and self.process.poll() is not None
 
     def signal(self, number: int) -> None:
         """Send its worker a signal."""
         assert self.process is not None
-        assert self.process.pid is not None
-        os.kill(self.process.pid, number)
+        self.process.send_signal(number)
 
     def ended(self) -> int:
         """Return the exit code of a worker that ended."""
         assert self.process is not None
-        self.process.join(30)
-        code = self.process.exitcode
-        assert code is not None
-        return code
+        return self.process.wait(30)
 
     def kill(self) -> None:
         """End the worker wherever it is."""
-        if self.process is not None and self.process.is_alive():
+        if self.process is not None:
             self.process.kill()
-            self.process.join(30)
+            self.process.wait(30)
 
 
 class Chaos:
@@ -279,10 +270,6 @@ FAULTS: list[tuple[str, Callable[[Chaos], None]]] = [
 
 def run(seed: int, minutes: float, directory: Path) -> ChaosRecord:
     """Run one seed and pronounce the verdict."""
-    # The server that workers are forked from has it all imported: a worker is there in 30 ms instead of seconds. It
-    # looks for modules where this variable says, for on Python 3.11 it does not hear of our path.
-    os.environ["PYTHONPATH"] = str(REPOSITORY)
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
     own = {name: value for name, value in os.environ.items() if not name.startswith("SEGMENTER_TEST_")}
     workers = 2 + seed % 2
     store = make_store(find_store(own))

@@ -15,7 +15,8 @@ import pytest
 
 from tests.harness.certificates import make_certificates
 from tests.harness.fault import Fault
-from tests.harness.live import REPOSITORY, Live, wait_until
+from tests.harness.forked import REPOSITORY
+from tests.harness.live import Live, wait_until
 from tests.harness.runbook import section
 from tests.harness.secured import MECHANISM, Right, SecuredBroker, rights_of
 from tests.harness.world import FIRST_DAY, line, shopping

@@ -21,7 +21,8 @@ from features.redis_store import RedisAddress, RedisStore, connect, guarded
 from features.store import Commit, Snapshot, StoreError, StoreRefused
 from tests.harness.certificates import Certificates, make_certificates
 from tests.harness.fault import Fault
-from tests.harness.live import REPOSITORY, Live, wait_until
+from tests.harness.forked import REPOSITORY
+from tests.harness.live import Live, wait_until
 from tests.harness.proxy import Proxy
 from tests.harness.served import Served
 from tests.harness.store import OwnStore, Program, find_store

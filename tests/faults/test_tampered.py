@@ -32,7 +32,8 @@ from models import population
 from models.population import Statistics, StatisticsError
 from tests.faults.test_store_damaged import Damage
 from tests.harness.fault import Fault
-from tests.harness.live import REPOSITORY, Live, wait_until
+from tests.harness.forked import REPOSITORY
+from tests.harness.live import Live, wait_until
 from tests.harness.served import Served
 from tests.harness.world import FIRST_DAY, World, first_model, line, shopping
 

@@ -19,7 +19,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -73,17 +73,6 @@ def main() -> None:
     if begins := os.environ.get("STALLING"):
         let_stall(Path(begins))
     sys.exit(cli.run(["run", *rest]))
-
-
-def forked(settings: Mapping[str, str], point: str, times: int, fired: str) -> None:
-    """Be such a worker in a process that was forked: its own session, so that nobody's Ctrl-C reaches it."""
-    os.setsid()
-    os.environ.update({**settings, "CRASH_FILE": fired})
-    sys.argv = ["crashing_worker", point, str(times)]
-    log = Path(fired).with_suffix(".log").open("ab")
-    os.dup2(log.fileno(), 1)
-    os.dup2(log.fileno(), 2)
-    main()
 
 
 if __name__ == "__main__":

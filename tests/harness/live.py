@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
@@ -35,9 +34,9 @@ from features.redis_generation import read_binding
 from features.redis_store import RedisStore
 from features.transaction import EPOCH_ORDINAL
 from tests.harness.commands import Shell
+from tests.harness.forked import REPOSITORY, Forked, fork
 from tests.harness.verdict import Outcome, judge
 
-REPOSITORY = Path(__file__).parents[2]
 HEADER = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 
 
@@ -79,7 +78,7 @@ class Live:
         self.partitions, self.directory = partitions, directory
         self.kafka = self.settings.kafka()
         self.history_file = directory / "history.csv"
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Forked | subprocess.Popen[bytes]] = []
         self.given: dict[str, str] = {}
         """Variables that processes get beside the settings, and instead of them: other addresses, a user."""
         self.client = connect_redis(self.settings)
@@ -129,14 +128,12 @@ class Live:
             self.writer.send(None, value, partition=partition)
         self.writer.flush()
 
-    def start(self, point: str = "never", times: int = 1, **more: str) -> subprocess.Popen[bytes]:
+    def start(self, point: str = "never", times: int = 1, **more: str) -> Forked:
         """Start a worker process; it kills itself at the Nth time it reaches the point. more: of its environment."""
         self.crash_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "tests.harness.crashing_worker", point, str(times)]
         environ = {**os.environ, **self.environment(), "CRASH_FILE": str(self.crash_file), **more}
-        log = (self.directory / f"worker-{len(self.processes)}.log").open("wb")
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdout=log, stderr=subprocess.STDOUT)
-        log.close()
+        log = self.directory / f"worker-{len(self.processes)}.log"
+        process = fork("tests.harness.crashing_worker", [point, str(times)], environ, REPOSITORY, log)
         self.processes.append(process)
         return process
 

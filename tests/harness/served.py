@@ -10,16 +10,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from consumer.transport.child import free_port
+from tests.harness.forked import fork, spawn
 from tests.harness.live import Live, wait_until
 
-REPOSITORY = Path(__file__).parents[2]
 SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -55,19 +52,12 @@ class Served:
         self._log = live.directory / f"served-{len(live.processes)}.log"
         own = {f"SEGMENTER_{name.upper()}": value for name, value in settings.items()}
         environ = {**os.environ, **live.environment(), **own, "CRASH_FILE": str(self.crash_file)}
-        module = (
-            ["tests.harness.crashing_worker", *map(str, at)]
-            if at
-            else [live.given.get("CLI_MODULE", "consumer.cli"), "run"]
-        )
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *module, "--metrics-port", str(self.port)],
-                cwd=live.directory,
-                env=environ | {"PYTHONPATH": str(REPOSITORY)},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        module, *words = ["tests.harness.crashing_worker", *map(str, at)] if at else ["consumer.cli", "run"]
+        start = fork
+        if "CLI_MODULE" in live.given:  # another version: nothing of ours may have been imported before
+            module, start = live.given["CLI_MODULE"], spawn
+        words += ["--metrics-port", str(self.port)]
+        self.process = start(module, words, environ, live.directory, self._log)
         live.processes.append(self.process)
 
     def ready(self) -> Readiness:
@@ -86,10 +76,7 @@ class Served:
 
     def frozen(self) -> bool:
         """Say whether it stands still."""
-        try:
-            return os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # it ended
-            return False
+        return self.process.stopped()
 
     def await_frozen(self) -> None:
         """Wait until it has stopped itself."""
