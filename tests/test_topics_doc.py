@@ -121,5 +121,9 @@ def test_the_counters_that_a_run_leaves_are_described_and_add_up(world: World) -
 def test_the_headers_are_those_of_the_table(world: World) -> None:
     described = first_column(section("`customer-segments`"), "header")
     written = {name for record in world.output() for name in record["headers"]}
-    of_a_repartition = {"moved_from", "moved_to", "partitions"}  # tests/faults/test_operations_repartition.py reads them
+    of_a_repartition = {
+        "moved_from",
+        "moved_to",
+        "partitions",
+    }  # tests/faults/test_operations_repartition.py reads them
     assert written | of_a_repartition == described

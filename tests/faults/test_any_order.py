@@ -20,7 +20,7 @@ from tests.harness.days import ledger_bytes
 from tests.harness.fault import Fault
 from tests.harness.live import Live
 from tests.harness.pure_run import FIRST, PureRun, line
-from tests.harness.world import FIRST_DAY, day_number, shopping
+from tests.harness.world import FIRST_DAY, World, day_number, shopping
 
 LIVES = Callable[..., Live]
 SPAN = 10
@@ -94,28 +94,49 @@ def test_any_permutation_gives_the_ledgers_of_a_plain_sum(
     assert rows == added_up(events)
 
 
-@pytest.mark.fault(22)
-def test_two_worlds_that_hear_the_same_in_another_order_hold_the_same_ledgers(lives: LIVES, fault: Fault) -> None:
-    past, coming = shopping(7, customers=30, days=8), shopping(8, customers=30, days=SPAN, per_day=12)
-    lines = [each | {"event_id": f"x{n}"} for n, each in enumerate(coming)]
+def told_twice() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return a stream as it came, and in another order."""
+    lines = [each | {"event_id": f"x{n}"} for n, each in enumerate(shopping(8, customers=30, days=SPAN, per_day=12))]
     shuffled = list(lines)
     random.Random(22).shuffle(shuffled)
+    assert sum(a != b for a, b in zip(lines, shuffled, strict=True)) > len(lines) // 2
+    return lines, shuffled
+
+
+@pytest.mark.fault(22)
+def test_workers_that_hear_the_same_in_another_order_hold_the_same_ledgers(fault: Fault) -> None:
     found = []
-    history = list(past)
-    for heard in (lines, shuffled):
+    for heard in told_twice():
+        world = World(partitions=2, max_poll_records=50)
+        fault.inject(len(heard))
+        world.publish(*heard)
+        world.tick(FIRST_DAY + timedelta(days=SPAN + 1))
+        world.settle()
+        fault.fired(world.counters()["applied"])
+        found.append(ledger_bytes(dict(sorted(world.customers().items())), day_number(FIRST_DAY)))
+    assert found[0] == found[1]
+    assert len(found[0]) > 20, "too few to prove anything"
+    fault.unstreamed("two worlds in memory; on real servers in the long form")
+
+
+@pytest.mark.long
+@pytest.mark.fault(22)
+def test_so_they_do_on_a_real_broker_and_a_real_store(lives: LIVES, fault: Fault) -> None:
+    history = list(shopping(7, customers=30, days=8))
+    found = []
+    for heard in told_twice():
         live = lives(partitions=2)
         live.bootstrap([each | {"invoice_date": _earlier(each["invoice_date"])} for each in history])
+        fault.inject(len(heard))
         live.publish(heard)
         live.tick(FIRST_DAY + timedelta(days=SPAN + 1))
         live.start()
         live.settle()
         live.end()
+        fault.fired(live.counted("applied"))
         found.append(ledger_bytes(live.customers(), day_number(FIRST_DAY) - 300))
         fault.judge(live.verdict())
-    fault.inject(len(lines))
-    fault.fired(sum(a != b for a, b in zip(lines, shuffled, strict=True)) and len(lines))
     assert found[0] == found[1]
-    assert len(found[0]) > 20, "too few to prove anything"
 
 
 def _earlier(moment: str) -> str:
