@@ -18,7 +18,7 @@ from consumer.commands.export import export, read_ids
 from consumer.exits import Stop
 from consumer.service import open_state
 from features.vector import NAMES
-from models.bundle import Bundle, Segment
+from models.bundle import Bundle, Segment, content_hash
 from models.bundle import encode as encode_bundle
 from models.redis_registry import RedisRegistry
 from tests.harness.fault import Fault
@@ -75,7 +75,7 @@ def at_rest(lives: Callable[..., Live]) -> Live:
 
 
 def hostile_names(live: Live) -> dict[int, Bundle]:
-    """Let the models' segments be called as a formula is."""
+    """Let the models' segments be called as a formula is, as if they had been published so: hash and all."""
     client, binding, _ = open_state(live.settings)
     registry = RedisRegistry(client, live.settings.namespace, binding.generation)
     found = {}
@@ -84,8 +84,9 @@ def hostile_names(live: Live) -> dict[int, Bundle]:
         assert bundle is not None
         named = tuple(Segment(old.id, new) for old, new in zip(bundle.segments, SEGMENTS, strict=True))
         found[version] = msgspec.structs.replace(bundle, segments=named)
-        key = f"{{{live.settings.namespace}:model}}:{binding.generation}:{version}"
-        client.set(key, encode_bundle(found[version]))
+        prefix = f"{{{live.settings.namespace}:model}}:{binding.generation}:"
+        client.set(f"{prefix}{version}", encode_bundle(found[version]))
+        client.hset(f"{prefix}hashes", str(version), content_hash(found[version]))
     return found
 
 
