@@ -38,7 +38,7 @@ test: $(STAMP) ## every test, on a real Kafka broker and a real Redis-compatible
 	$(BIN)/python -m $(if $(PYTEST_ARGS),pytest $(PYTEST_ARGS),tests.side_by_side)
 
 faults: $(STAMP) ## every fault of docs/reliability.md at length, under an hour; writes its table anew
-	SEGMENTER_FAULT_RESULTS=write $(BIN)/python -m pytest tests/faults -m "long or not long" $(PYTEST_ARGS)
+	SEGMENTER_FAULT_RESULTS=write $(BIN)/python -m $(if $(PYTEST_ARGS),pytest tests/faults -m "long or not long" $(PYTEST_ARGS),tests.side_by_side --faults)
 	$(BIN)/python -m tests.faults.table
 
 chaos: $(STAMP) ## random crashes and outages for MINUTES, reproducible by SEED; the result joins docs/reliability.md

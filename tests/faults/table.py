@@ -5,7 +5,9 @@ python -m tests.faults.table     writes the tables into docs/reliability.md
 
 from __future__ import annotations
 
+import fcntl
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tests.harness.fault import FaultRecord
 CHAOS = Path(__file__).with_name("results") / "chaos.json"
 HANDOFF = Path(__file__).with_name("results") / "handoff.json"
 RESULTS = Path(__file__).with_name("results") / "faults.json"
+LOCK = Path(tempfile.gettempdir()) / "segmenter-fault-results.lock"
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 FAULTS: dict[str, str] = {
@@ -113,10 +116,16 @@ def read_results() -> list[FaultRecord]:
     return msgspec.json.decode(RESULTS.read_bytes(), type=list[FaultRecord]) if RESULTS.exists() else []
 
 
-def write_results(records: Iterable[FaultRecord]) -> None:
-    """Keep the records, one a line so that a change shows as one."""
-    lines = [msgspec.json.encode(record).decode() for record in sorted(records, key=lambda record: record.test)]
-    RESULTS.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+def write_results(found: Iterable[FaultRecord]) -> None:
+    """Keep what was found beside the other tests' records, one a line so that a change shows as one.
+
+    `make faults` runs two halves beside each other, and each writes here: one waits for the other.
+    """
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        records = {record.test: record for record in (*read_results(), *found)}
+        lines = [msgspec.json.encode(records[test]).decode() for test in sorted(records)]
+        RESULTS.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 
 def compare(kept: Sequence[FaultRecord], found: Sequence[FaultRecord]) -> list[str]:
