@@ -18,8 +18,10 @@ import numpy as np
 
 from features.vector import NAMES, Floats
 
-SCHEMA = 1
-"""Version of the JSON form; another one is refused."""
+SCHEMA = 2
+"""Version of the JSON form; all up to it are read. A version inherits its parent's, so an older worker can read on
+until `segmenter upgrade`: what schema 1 has no field for is not in a schema-1 model, and not in its bytes.
+"""
 
 FIRST_CLUSTER_ID = 11
 """Segment ids of clusters begin here; the ones below are fixed."""
@@ -33,8 +35,13 @@ MAX_HORIZON = 100_000
 HASH_CHARACTERS = 16
 """Hex characters of a content hash: 64 bits tell apart all models that a registry will ever hold."""
 
-Maker = Literal["bootstrap", "recentre", "refine", "republish"]
-"""What made a version: a first fit, a Lloyd step, a fit to convergence, an older model put back."""
+Maker = Literal[
+    "bootstrap", "recentre", "refine", "republish", "refit", "rescue", "freeze", "promote", "rollback", "rename"
+]
+"""What made a version: a first fit, a Lloyd step, a fit to convergence, the same under a new number; a fit from scratch
+adopted for its inertia, or for a cluster that nobody was left in; the same held still; a person's choice, that choice
+taken back, and a name given by hand.
+"""
 
 State = dict[str, tuple[float, ...]]
 """What a learner keeps beside the centroids, as named rows of finite numbers."""
@@ -49,6 +56,23 @@ class Segment(msgspec.Struct, frozen=True):
 
     id: int
     name: str
+
+
+Fate = Literal["born", "continued", "split", "merged", "retired"]
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What became of a segment between a version and its parent (models.lineage).
+
+    id: the segment it is about; kin: of a split the segment it came out of, of a merger the one it went into, else
+    None; customers: how many of those who were compared tell so.
+    """
+
+    fate: Fate
+    id: int
+    name: str
+    kin: int | None
+    customers: int
 
 
 LAPSED = Segment(1, "Lapsed")
@@ -71,6 +95,11 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     scale: d standard deviations of log units; centroids: k rows of d, unscaled log units;
     segments: k, aligned with centroids; learner_state: the learner's own; sizes: k, customers in
     each cluster of the statistics it was made from.
+
+    Since schema 2 -- recency_offset: the recency coordinate is log(days + offset), 1 or more; lineage: what became of
+    each segment, where this version was fitted anew; retired_id: the greatest id of a segment that is no more, 0 for
+    none, so that no id comes back; named: ids whose name a person gave; replaced: of a rollback, the first version
+    whose moves it takes back.
     """
 
     version: int
@@ -87,11 +116,19 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sizes: tuple[int, ...]
     learner_state: State = {}
     schema: int = SCHEMA
+    recency_offset: int = 1
+    lineage: tuple[Change, ...] = ()
+    retired_id: int = 0
+    named: tuple[int, ...] = ()
+    replaced: int | None = None
 
     @property
     def k(self) -> int:
         """How many clusters."""
         return len(self.centroids)
+
+
+SINCE_2 = ("recency_offset", "lineage", "retired_id", "named", "replaced")
 
 
 class _Header(msgspec.Struct):
@@ -101,15 +138,18 @@ class _Header(msgspec.Struct):
 def encode(bundle: Bundle) -> bytes:
     """Return the canonical JSON: sorted keys, shortest decimals that read back exactly. Raises `BundleError`."""
     validate(bundle)
-    return msgspec.json.encode(bundle, order="sorted")
+    if bundle.schema >= 2:
+        return msgspec.json.encode(bundle, order="sorted")
+    fields = {name: value for name, value in msgspec.structs.asdict(bundle).items() if name not in SINCE_2}
+    return msgspec.json.encode(fields, order="sorted")
 
 
 def decode(data: bytes) -> Bundle:
     """Return the bundle of `encode`'s bytes. Raises `BundleError` for anything that cannot be a model."""
     try:
         schema = msgspec.json.decode(data, type=_Header).schema
-        if schema != SCHEMA:
-            raise BundleError(f"model has schema {schema}, this program reads schema {SCHEMA}: upgrade or retrain")
+        if not 1 <= schema <= SCHEMA:
+            raise BundleError(f"model has schema {schema}, this program reads up to {SCHEMA}: start a newer version")
         bundle = msgspec.json.decode(data, type=Bundle)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"model cannot be read: {error}") from error
@@ -131,7 +171,10 @@ def successor(
     scale: Floats | None = None,
     sizes: tuple[int, ...] | None = None,
 ) -> Bundle:
-    """Return the next version; what is None is inherited. centroids: float64 (k, d); scale: float64 (d,)."""
+    """Return the next version of the same segments; what is None is inherited.
+
+    centroids: float64 (k, d); scale: float64 (d,). What its parent changed about the segments is not told again.
+    """
     return msgspec.structs.replace(
         bundle,
         version=bundle.version + 1,
@@ -141,6 +184,8 @@ def successor(
         centroids=bundle.centroids if centroids is None else rows(centroids),
         scale=bundle.scale if scale is None else tuple(scale.tolist()),
         sizes=bundle.sizes if sizes is None else sizes,
+        lineage=(),
+        replaced=None,
     )
 
 
@@ -190,7 +235,14 @@ def _complaints(bundle: Bundle) -> list[tuple[bool, str]]:
     names = [segment.name for segment in (*FIXED, *bundle.segments)]
     unknown = sorted(set(bundle.features) - set(NAMES))
     return [
-        (bundle.schema != SCHEMA, f"schema is {bundle.schema}, not {SCHEMA}"),
+        (not 1 <= bundle.schema <= SCHEMA, f"schema is {bundle.schema}, not 1 to {SCHEMA}"),
+        (
+            bundle.schema < 2 and any(getattr(bundle, name) != _NOTHING[name] for name in SINCE_2),
+            "schema 1 knows no recency offset, lineage or names given by hand: `segmenter upgrade` comes first",
+        ),
+        (not 1 <= bundle.recency_offset <= MAX_HORIZON, f"a recency offset of {bundle.recency_offset} days cannot be"),
+        (not 0 <= bundle.retired_id <= MAX_SEGMENT_ID, f"a retired segment cannot have the id {bundle.retired_id}"),
+        (not set(bundle.named) <= set(ids), f"of the segments {bundle.named} named by hand some are not there"),
         (not 1 <= bundle.version <= MAX_VERSION, "a version is 1 or greater, and no more than 2^53"),
         (not -719_163 < bundle.day <= 2_932_896, f"day {bundle.day} is none of the calendar"),
         (bundle.version > 1 and not bundle.parent, "a version above 1 names its parent's hash"),
@@ -221,6 +273,9 @@ def _complaints(bundle: Bundle) -> list[tuple[bool, str]]:
         ),
         (not all(map(_finite, bundle.learner_state.values())), "the learner's state is not finite"),
     ]
+
+
+_NOTHING = {field.name: field.default for field in msgspec.structs.fields(Bundle)}
 
 
 def _finite(numbers: tuple[float, ...]) -> bool:

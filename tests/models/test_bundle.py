@@ -85,7 +85,11 @@ def test_any_other_content_has_another_hash() -> None:
         ({"sizes": (1, 2)}, "sizes"),
         ({"sizes": (1, 2, -3)}, "sizes"),
         ({"learner_state": {"weights": (1.0, math.inf)}}, "state"),
-        ({"schema": 2}, "schema"),
+        ({"schema": 3}, "schema"),
+        ({"schema": 1, "recency_offset": 30}, "upgrade"),
+        ({"recency_offset": 0}, "offset"),
+        ({"retired_id": 70_000}, "retired"),
+        ({"named": (14,)}, "named by hand"),
     ],
 )
 def test_what_cannot_be_a_model_is_refused_and_said(changes: dict[str, object], reason: str) -> None:
@@ -96,7 +100,8 @@ def test_what_cannot_be_a_model_is_refused_and_said(changes: dict[str, object], 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('"schema":1', '"schema":2', "schema 2"),
+        ('"schema":2', '"schema":3', "schema 3"),
+        ('"schema":2', '"schema":0', "schema 0"),
         ('"margin":0.95', '"margin":0', "margin"),
         ('"margin":0.95', '"margin":"wide"', "margin"),
         ('"margin":0.95,', "", "margin"),
@@ -111,6 +116,34 @@ def test_damaged_json_is_refused_and_said(old: str, new: str, reason: str) -> No
     assert old in text
     with pytest.raises(BundleError, match=reason):
         decode(text.replace(old, new, 1).encode())
+
+
+def test_a_model_of_schema_1_is_read_and_keeps_its_bytes_and_its_name() -> None:
+    written = json.dumps(
+        {
+            "centroids": [[1.5, 2.5]],
+            "created_by": "bootstrap",
+            "day": 15126,
+            "features": ["recency", "monetary"],
+            "horizon_days": 365,
+            "learner": "population",
+            "learner_state": {},
+            "margin": 0.95,
+            "parent": None,
+            "scale": [1.4, 0.7],
+            "schema": 1,
+            "segments": [{"id": 11, "name": "Champions"}],
+            "sizes": [100],
+            "version": 1,
+        },
+        separators=(",", ":"),
+    ).encode()
+    bundle = decode(written)
+    assert (bundle.schema, bundle.recency_offset, bundle.lineage) == (1, 1, ())
+    assert encode(bundle) == written
+    assert content_hash(bundle) == hashlib.sha256(written).hexdigest()[:16]
+    later = successor(bundle, day=15127, created_by="recentre")
+    assert decode(encode(later)).schema == 1, "a worker of the version before must be able to read it"
 
 
 def test_bytes_that_are_not_text_are_refused() -> None:
