@@ -12,13 +12,14 @@ import numpy as np
 
 from consumer.messages import Emission, Outbox, event_headers
 from consumer.partition import Clock
-from consumer.scoring import score, within_horizon
+from consumer.scoring import within_horizon
 from consumer.step import SAMPLE_ROW, Context, Decision, Mark, read_rows
 from consumer.stored import read_json
 from features.codec import decode_states
 from features.identity import position
 from features.transaction import Control, local_seconds
 from models.population import Statistics
+from models.scoring import score
 
 NEVER = -(1 << 62)
 """Local seconds before every event: a mark of this time only keeps a revision."""

@@ -1,12 +1,11 @@
-"""From ledgers to labels: the shared half of an event's step and a sweep's chunk.
+"""What an event's step and a sweep's chunk share around the scores: the horizon before, heads and records after.
 
-ledger --vectors--> coordinates --distances--> nearest (statistics) and label (published)
+state --horizon--> ledger --models.scoring--> scores --label--> head, record
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -15,48 +14,12 @@ from consumer.messages import Cause, Emission, Runner, SegmentRecord
 from consumer.partition import iso
 from features.codec import States
 from features.ledger import Ints, Ledger, expire, order_starts
-from features.vector import NAMES, Flags, Floats, Vectors, vectors
-from models.bundle import Bundle, Segment, centroid_array, scale_array, segment_ids, segment_of
-from models.centroids import NOWHERE, Indices, distances, margin_of, nearest, publish_labels
-from models.population import Statistics
+from features.vector import NAMES, vectors
+from models.bundle import Bundle, Segment, segment_ids, segment_of
+from models.centroids import NOWHERE, Indices, margin_of
+from models.scoring import Scores
 
 Headers = tuple[tuple[str, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """n customers as of one day under one model. coordinates: int64 (n, d); table: distances (n, k);
-    cluster: nearest centroid's index, NOWHERE for those outside the clusters.
-    """
-
-    vectors: Vectors
-    coordinates: Ints
-    table: Floats
-    cluster: Indices
-
-    def labels(self, anchors: Ints, bundle: Bundle) -> Ints:
-        """Return the segment ids that the margin rule publishes (PROTOCOL C3)."""
-        return publish_labels(anchors, self.table, self.vectors.clustered, self.vectors.lapsed, bundle)
-
-    def statistics(self, rows: Flags) -> Statistics:
-        """Return the contribution of the chosen customers, each at his nearest centroid."""
-        return Statistics.of(self.coordinates[rows], self.cluster[rows], self.table.shape[1])
-
-
-def score(ledger: Ledger, first_day: Ints, day: int, bundle: Bundle) -> Scores:
-    """Score the customers 0 .. len(first_day) - 1, whose ledger is expired to the day's horizon."""
-    known = vectors(ledger, len(first_day), day, first_day.astype(np.int64), bundle.features)
-    coordinates = known.coordinates(bundle.features)
-    table = distances(coordinates, centroid_array(bundle), scale_array(bundle))
-    cluster = np.where(known.clustered, nearest(table), NOWHERE)
-    return Scores(known, coordinates, table, cluster)
-
-
-def rescored(scores: Scores, bundle: Bundle) -> Scores:
-    """Return the same customers on the same day under another model of the same features."""
-    table = distances(scores.coordinates, centroid_array(bundle), scale_array(bundle))
-    cluster = np.where(scores.vectors.clustered, nearest(table), NOWHERE)
-    return Scores(scores.vectors, scores.coordinates, table, cluster)
 
 
 def within_horizon(states: States, first_day: int) -> Ledger:

@@ -19,7 +19,7 @@ import numpy as np
 from consumer.clock import Cut, without
 from consumer.messages import Cause, Emission, Outbox, event_headers, turn_headers
 from consumer.partition import DayEntry, History, PartitionState, Rules, SnapshotRecord, iso
-from consumer.scoring import Scores, emissions, move, republish, rescored, score, within_horizon
+from consumer.scoring import emissions, move, republish, within_horizon
 from consumer.stored import Count, Seconds
 from features.codec import MAX_SEEN, NO_DAY, Seen, States, decode_states, encode_states
 from features.identity import position
@@ -29,6 +29,7 @@ from features.vector import Flags
 from models.bundle import Bundle
 from models.centroids import Indices
 from models.population import Statistics, StatisticsError
+from models.scoring import Scores, rescored, score
 
 SAMPLE_ROW = np.dtype("<i8")
 """Rows of samples and touched vectors: position, then d coordinates, all int64."""

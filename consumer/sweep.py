@@ -17,12 +17,13 @@ import numpy as np
 
 from consumer.messages import Emission, Outbox, turn_headers
 from consumer.partition import EVERYONE, START, DayEntry, PartitionState, SnapshotRecord, Sweep, iso
-from consumer.scoring import score, within_horizon
+from consumer.scoring import within_horizon
 from consumer.step import Context, Decision, sample_rows, turned
 from features.codec import InvalidState, States, decode_states, encode_states
 from models.bundle import Bundle
 from models.population import Statistics
 from models.population import encode as encode_statistics
+from models.scoring import score
 
 SAMPLE_SIZE = 20_000
 """Customers a partition leaves for the refinement; everyone while they fit."""

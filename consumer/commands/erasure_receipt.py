@@ -22,7 +22,7 @@ from consumer.leader import made_for
 from consumer.messages import decode_outbox
 from consumer.partition import START, PartitionState, SnapshotRecord, decode_state
 from consumer.ports import InputRecord
-from consumer.scoring import score, within_horizon
+from consumer.scoring import within_horizon
 from consumer.step import Mark, read_rows
 from consumer.transport.kafka_reader import KafkaReader
 from features.codec import NO_DAY, decode_states
@@ -34,6 +34,7 @@ from models.bundle import Bundle
 from models.population import Statistics
 from models.population import decode as decode_statistics
 from models.redis_registry import RedisRegistry
+from models.scoring import score
 
 CHUNK = 5_000
 LOOKS_AT_STATISTICS = 5

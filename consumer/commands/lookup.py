@@ -12,13 +12,14 @@ from consumer.commands.cli_output import Output, cell, plain, table
 from consumer.commands.place import Place
 from consumer.exits import ExitCode
 from consumer.partition import decode_state, iso
-from consumer.scoring import Scores, score, within_horizon
+from consumer.scoring import within_horizon
 from consumer.service import local_partition_of, open_state
 from features.codec import NO_DAY, States, decode_states
 from features.identity import canonical_id
 from features.vector import NAMES, vectors
 from models.bundle import Bundle, segment_ids, segment_of
 from models.redis_registry import RedisRegistry
+from models.scoring import Scores, score
 
 
 class Customer(msgspec.Struct, frozen=True):

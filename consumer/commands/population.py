@@ -11,7 +11,7 @@ from consumer.commands.place import Place
 from consumer.exits import ExitCode, Stop
 from consumer.history.profile import Profile, profiles, values_of
 from consumer.partition import START, PartitionState, decode_state
-from consumer.scoring import score, within_horizon
+from consumer.scoring import within_horizon
 from consumer.service import open_state
 from features.codec import NO_DAY, States, decode_states
 from features.ledger import Ints
@@ -20,6 +20,7 @@ from features.redis_store import RedisStore
 from features.vector import Flags, Floats
 from models.bundle import Bundle
 from models.redis_registry import RedisRegistry
+from models.scoring import score
 
 CHUNK = 5_000
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from consumer.scoring import score, within_horizon
+from consumer.scoring import within_horizon
 from features.codec import NO_DAY, States
 from features.ledger import Ints
 from features.vector import RFM, Floats, vectors
 from models.bundle import FIXED, Bundle
+from models.scoring import score
 
 if TYPE_CHECKING:  # pandas and scikit-learn take seconds
     from consumer.history.bootstrap import Prepared
