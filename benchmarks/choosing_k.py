@@ -31,7 +31,7 @@ def coordinates(retail: Retail, day: int, features: tuple[str, ...]) -> Ints:
     np.minimum.at(first, past.owner, past.day)
     ledger, _ = expire(from_lines(past), day - HORIZON)
     seen = vectors(ledger, len(retail.customers), day, first)
-    return seen.coordinates(features)[seen.clustered]
+    return seen.coordinates(features, 1)[seen.clustered]
 
 
 def chosen_by(choice: Choice, rule: str) -> int:

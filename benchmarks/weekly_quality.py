@@ -140,7 +140,7 @@ class Replay:
 
     def turn(self, day: Day) -> None:
         """Take up the model made yesterday, at first the bootstrap's, and publish everyone's label."""
-        self.bundle = self.made or bootstrap(day.start.coordinates(RFM)[day.start.clustered], self.k, self.name)
+        self.bundle = self.made or bootstrap(day.start.coordinates(RFM, 1)[day.start.clustered], self.k, self.name)
         self._publish(day.start, slice(None))
 
     def learn(self, day: Day) -> None:
@@ -149,7 +149,7 @@ class Replay:
         self.made = self.bundle
         if self.learner is None or day.day == FROM:
             return
-        inside, everyone = day.start.clustered, day.start.coordinates(RFM)
+        inside, everyone = day.start.clustered, day.start.coordinates(RFM, 1)
         at = np.where(inside, nearest(self._distances(self.bundle, everyone)), NOWHERE)
         due = refinement_due(self.bundle, day.day)
         evidence = Evidence(day.day, Statistics.of(everyone, at, self.k), everyone[inside], self.touched, due)
@@ -158,11 +158,11 @@ class Replay:
     def events(self, day: Day) -> None:
         """Publish what the day's events change, and keep their vectors for the learner."""
         self._publish(day.end, day.touched)
-        self.touched = day.end.coordinates(RFM)[day.touched[day.end.clustered[day.touched]]]
+        self.touched = day.end.coordinates(RFM, 1)[day.touched[day.end.clustered[day.touched]]]
 
     def _publish(self, at: Vectors, who: Ints | slice) -> None:
         assert self.bundle is not None
-        table = self._distances(self.bundle, at.coordinates(RFM)[who])
+        table = self._distances(self.bundle, at.coordinates(RFM, 1)[who])
         self.labels[who] = publish_labels(self.labels[who], table, at.clustered[who], at.lapsed[who], self.bundle)
 
     @staticmethod
@@ -173,7 +173,7 @@ class Replay:
         """Compare the day's model with batch on the vectors of its sweep."""
         assert self.bundle is not None
         inside: Flags = day.start.clustered
-        coordinates = day.start.coordinates(RFM)[inside]
+        coordinates = day.start.coordinates(RFM, 1)[inside]
         near = nearest(self._distances(self.bundle, coordinates))
         z = batch.scaler.transform(coordinates / COORDINATE_SCALE)
         published = np.searchsorted(segment_ids(self.bundle), self.labels[inside])
@@ -193,7 +193,7 @@ def run(retail: Retail, learners: tuple[str, ...], k: int = 4, fits: int = FITS)
         for replay in replays.values():
             replay.turn(day)
         if day.day > FROM and (day.day - FROM) % 7 == 0:
-            batch = batch_fit(day.start.coordinates(RFM)[day.start.clustered], k, fits)
+            batch = batch_fit(day.start.coordinates(RFM, 1)[day.start.clustered], k, fits)
             for name, replay in replays.items():
                 checks[name].append(replay.check(day, batch))
         for replay in replays.values():

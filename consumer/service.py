@@ -312,18 +312,18 @@ def make_generation(
 ) -> Prepared:
     """Cluster a folded history, load it beside what is live and flip it in. Raises `Stop`, `StoreError`."""
     from consumer.history.bootstrap import load, prepare
+    from models.selection import Terms
 
+    terms = Terms(
+        day=new.day,
+        features=settings.features,
+        learner=settings.learner,
+        horizon_days=settings.horizon_days,
+        margin=settings.margin,
+        recency_offset=settings.recency_offset_days,
+    )
     try:
-        prepared = prepare(
-            folded,
-            settings.rules,
-            day=new.day,
-            features=settings.features,
-            margin=settings.margin,
-            learner=settings.learner,
-            k=k,
-            progress=progress,
-        )
+        prepared = prepare(folded, terms, k=k, progress=progress)
     except ValueError as error:
         raise Stop(ExitCode.USAGE, str(error)) from error
     old = read_binding(client, settings.namespace)

@@ -80,6 +80,13 @@ class Settings(BaseSettings):
     features: Annotated[tuple[str, ...], NoDecode] = Field(
         RFM, description="Features that cluster, comma-separated; docs/features.md lists them. Read by bootstrap."
     )
+    recency_offset_days: int = Field(
+        1,
+        ge=1,
+        le=365,
+        description="Recency clusters as log(days + this); more: the first days after an order weigh less, and fewer "
+        "customers move. Read by bootstrap.",
+    )
     margin: float = Field(
         0.95,
         gt=0,

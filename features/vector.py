@@ -1,7 +1,7 @@
 """Feature vectors from ledgers, as of a day; docs/features.md gives each formula, unit and range.
 
-Counts and sums are exact integers until the last step. A clustering coordinate is log1p of a feature,
-rounded to 2^-24 and kept as int64, so that statistics over customers are an exact, order-free
+Counts and sums are exact integers until the last step. A clustering coordinate is the logarithm of a
+feature, rounded to 2^-24 and kept as int64, so that statistics over customers are an exact, order-free
 monoid (PROTOCOL C4).
 """
 
@@ -42,6 +42,20 @@ RFM = ("recency", "frequency", "monetary")
 """What clusters by default."""
 
 
+def coordinate(name: str, values: Floats, recency_offset: int) -> Ints:
+    """Return one feature's clustering coordinates, int64 of shape (n,), in 2^-24 of log units.
+
+    log(days + recency_offset) of recency, log(value + 1) of every other feature. A greater offset counts the
+    first days after an order for less. values: float64 (n,); what is undefined or negative (only outside the
+    clusters, or a mean gap of one order) counts as 0.
+    """
+    offset = recency_offset if name == "recency" else 1
+    # With offset 1 this is log1p to the last bit; a whole offset and whole days add up exactly.
+    logs = np.log1p(np.fmax(values, 0.0) + (offset - 1))
+    steps: Ints = np.rint(logs * COORDINATE_SCALE).astype(np.int64)
+    return steps
+
+
 @dataclass(frozen=True, slots=True)
 class Vectors:
     """What scoring needs of n customers as of one day.
@@ -55,13 +69,12 @@ class Vectors:
     lapsed: Flags
     clustered: Flags
 
-    def coordinates(self, names: tuple[str, ...]) -> Ints:
+    def coordinates(self, names: tuple[str, ...], recency_offset: int) -> Ints:
         """Return the clustering coordinates, int64 of shape (n, len(names)), in 2^-24 of log units.
 
-        What is undefined or negative (only outside the clusters, or a mean gap of one order) counts as 0.
+        recency_offset: the model's, in days (see `coordinate`).
         """
-        columns = [np.rint(np.log1p(np.fmax(self.values[name], 0.0)) * COORDINATE_SCALE) for name in names]
-        return np.stack(columns, axis=1).astype(np.int64)
+        return np.stack([coordinate(name, self.values[name], recency_offset) for name in names], axis=1)
 
 
 def vectors(ledger: Ledger, customers: int, day: int, first_day: Ints, names: tuple[str, ...] = NAMES) -> Vectors:

@@ -39,14 +39,14 @@ class Scores:
 def score(ledger: Ledger, first_day: Ints, day: int, bundle: Bundle) -> Scores:
     """Score the customers 0 .. len(first_day) - 1, whose ledger is expired to the day's horizon."""
     known = vectors(ledger, len(first_day), day, first_day.astype(np.int64), bundle.features)
-    coordinates = known.coordinates(bundle.features)
+    coordinates = known.coordinates(bundle.features, bundle.recency_offset)
     table = distances(coordinates, centroid_array(bundle), scale_array(bundle))
     cluster = np.where(known.clustered, nearest(table), NOWHERE)
     return Scores(known, coordinates, table, cluster)
 
 
 def rescored(scores: Scores, bundle: Bundle) -> Scores:
-    """Return the same customers on the same day under another model of the same features."""
+    """Return the same customers on the same day under another model of the same features and recency offset."""
     table = distances(scores.coordinates, centroid_array(bundle), scale_array(bundle))
     cluster = np.where(scores.vectors.clustered, nearest(table), NOWHERE)
     return Scores(scores.vectors, scores.coordinates, table, cluster)

@@ -174,6 +174,7 @@ class Terms(NamedTuple):
     learner: str
     horizon_days: int
     margin: float
+    recency_offset: int
 
 
 def found(fitted: Fit, terms: Terms) -> Bundle:

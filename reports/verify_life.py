@@ -126,7 +126,7 @@ class Life:
 
     def coordinates(self, model: Model, day: int) -> list[float]:
         """Return his vector under a model's features."""
-        return self.orders.coordinates(model.features, day, int(self.first_day))
+        return self.orders.coordinates(model.features, day, int(self.first_day), model.recency_offset)
 
     def features(self, day: int) -> Features:
         """Return all his features."""

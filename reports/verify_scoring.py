@@ -36,6 +36,7 @@ class Model:
     ids: tuple[int, ...]
     names: Mapping[int, str]
     margin: float
+    recency_offset: int
 
     def distances(self, x: Sequence[float]) -> list[float]:
         """Return the distance to each centroid, in standard deviations."""
@@ -75,6 +76,7 @@ def read_model(data: bytes) -> Model:
         ids=tuple(segments),
         names=FIXED_NAMES | segments,
         margin=found["margin"],
+        recency_offset=found.get("recency_offset", 1),
     )
 
 
@@ -126,14 +128,14 @@ class Orders:
         found["return_rate"] = returned / gross if gross > 0 else None
         return found
 
-    def coordinates(self, names: Sequence[str], day: int, first_day: int) -> list[float]:
+    def coordinates(self, names: Sequence[str], day: int, first_day: int, recency_offset: int) -> list[float]:
         """Return the clustering coordinates, in log units on the grid of 2^-24."""
         fixed = self._fixed
         found = []
         features: Features | None = None
         for name in names:
             if name == "recency":
-                found.append(coordinate(max(day - self.last, 0)) if self.frequency else 0.0)
+                found.append(coordinate(day - self.last if self.frequency else None, recency_offset))
             elif name in fixed:
                 found.append(fixed[name])
             else:
@@ -150,6 +152,6 @@ _OF_THE_DAY: Final = {"recency", "tenure"} | {f"{what}_{n}" for what in ("freque
 
 
 @lru_cache(maxsize=1 << 16)
-def coordinate(value: float | None) -> float:
-    """Return log1p of a feature on the grid; what has no value or a negative one counts as 0."""
-    return round(math.log1p(max(value or 0.0, 0.0)) * GRID) / GRID
+def coordinate(value: float | None, offset: int = 1) -> float:
+    """Return log(value + offset) of a feature on the grid; what has no value or a negative one counts as 0."""
+    return round(math.log1p(max(value or 0.0, 0.0) + (offset - 1)) * GRID) / GRID

@@ -27,6 +27,7 @@ class Report(msgspec.Struct, frozen=True):
     created_by: str
     features: tuple[str, ...]
     margin: float
+    recency_offset: int
     scale: tuple[float, ...]
     centroids: tuple[tuple[float, ...], ...]
     segments: tuple[Profile, ...]
@@ -48,6 +49,7 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
         created_by=bundle.created_by,
         features=bundle.features,
         margin=bundle.margin,
+        recency_offset=bundle.recency_offset,
         scale=bundle.scale,
         centroids=bundle.centroids,
         segments=segment_profiles(found, everybody),
@@ -55,7 +57,7 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
     )
     head = (
         f"version {report.version} ({report.hash}) of {report.day}, {report.created_by} by {report.learner}: "
-        f"{', '.join(report.features)}; margin {report.margin}"
+        f"{', '.join(report.features)}; margin {report.margin}, recency offset {report.recency_offset}"
     )
     parts: list[RenderableType] = [head, "", segments_table(report.segments, None)]
     if measured is not None:

@@ -76,34 +76,29 @@ def fold_files(history: History, rules: Rules) -> Folded:
 
 def prepare(
     folded: Folded,
-    rules: Rules,
+    terms: Terms,
     *,
-    day: int,
-    features: tuple[str, ...],
-    margin: float,
-    learner: str,
     k: int | None,
     progress: Progress,
 ) -> Prepared:
     """Choose k (unless given), cluster, name. Raises ValueError where there is nobody to cluster."""
-    ledger, m = folded.ledger, len(folded.customers)
+    ledger, m, day = folded.ledger, len(folded.customers), terms.day
     heads = blank_heads(m)
     np.minimum.at(heads["first_day"], ledger.owner, ledger.day.astype(np.int32))
     np.maximum.at(heads["last_day"], ledger.owner, ledger.day.astype(np.int32))
-    kept = fold(within_horizon(States(heads, ledger, folded.seen), day - rules.horizon_days))
+    kept = fold(within_horizon(States(heads, ledger, folded.seen), day - terms.horizon_days))
     states = States(heads, kept, folded.seen)
-    described = vectors(kept, m, day, heads["first_day"].astype(np.int64), features)
-    coordinates = described.coordinates(features)[described.clustered]
+    described = vectors(kept, m, day, heads["first_day"].astype(np.int64), terms.features)
+    coordinates = described.coordinates(terms.features, terms.recency_offset)[described.clustered]
     if len(coordinates) < 2:
         raise ValueError(
-            f"{len(coordinates)} of {m} customers have a positive net and order in the {rules.horizon_days} days to "
+            f"{len(coordinates)} of {m} customers have a positive net and order in the {terms.horizon_days} days to "
             "the last one: nobody to cluster. Is the history old? --clock event?"
         )
     choice = None if k is not None else choose_k(coordinates, SEED, lambda done, of: progress("choosing k", done, of))
     chosen = k if choice is None else choice.k
     assert chosen is not None
     progress("clustering", 0, 1)
-    terms = Terms(day, features, learner, rules.horizon_days, margin)
     bundle = found(fit(coordinates, chosen, SEED), terms)
     progress("clustering", 1, 1)
     return Prepared(folded.customers, states, bundle, choice, day, folded.cutoff, folded.newest, folded.seen_dropped)

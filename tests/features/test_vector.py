@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consumer.history.csv_source import fold_history, read_history
 from features.ledger import FOLDED, Ledger, empty, expire, fold, from_lines
-from features.vector import COORDINATE_SCALE, NAMES, RFM, Vectors, vectors
+from features.vector import COORDINATE_SCALE, NAMES, RFM, Vectors, coordinate, vectors
 from tests.features.ledgers import Line, as_table, columns, lines
 
 DAY = date(2011, 12, 10).toordinal() - 719_163
@@ -186,7 +186,7 @@ def test_who_has_no_order_is_lapsed_and_finite_in_every_coordinate() -> None:
     assert found.lapsed.all()
     assert not found.clustered.any()
     assert found.values["tenure"].tolist() == [1_000, 0]
-    assert np.isfinite(found.coordinates(NAMES)).all()
+    assert np.isfinite(found.coordinates(NAMES, 30)).all()
 
 
 def test_only_the_features_asked_for_are_computed() -> None:
@@ -195,15 +195,29 @@ def test_only_the_features_asked_for_are_computed() -> None:
     assert set(vectors(ledger, 1, 15_000, np.array([15_000]), ("tenure",)).values) == {"tenure"}
 
 
-@given(st.lists(small, max_size=30), st.integers(14_990, 15_400))
-def test_a_coordinate_is_log1p_of_the_feature_in_steps_of_two_to_the_minus_24(rows: list[Line], day: int) -> None:
+@given(st.lists(small, max_size=30), st.integers(14_990, 15_400), st.sampled_from([1, 7, 30, 365]))
+def test_a_coordinate_is_the_logarithm_of_the_feature_in_steps_of_two_to_the_minus_24(
+    rows: list[Line], day: int, offset: int
+) -> None:
     found = vectors(from_lines(columns(rows)), 4, day, np.full(4, 15_000))
-    coordinates = found.coordinates(RFM)
+    coordinates = found.coordinates(RFM, offset)
     assert (coordinates.dtype, coordinates.shape) == (np.dtype(np.int64), (4, 3))
     for j, name in enumerate(RFM):
         for i, value in enumerate(found.values[name].tolist()):
             clipped = 0.0 if math.isnan(value) else max(value, 0.0)
-            assert coordinates[i, j] == pytest.approx(math.log1p(clipped) * COORDINATE_SCALE, abs=0.51)
+            added = offset if name == "recency" else 1
+            assert coordinates[i, j] == pytest.approx(math.log(clipped + added) * COORDINATE_SCALE, abs=0.51)
+
+
+def test_an_offset_of_one_day_is_log1p_to_the_last_bit() -> None:
+    days = np.arange(4_000, dtype=np.float64)
+    assert coordinate("recency", days, 1).tolist() == [round(math.log1p(day) * 2**24) for day in range(4_000)]
+
+
+def test_the_offset_moves_recency_alone() -> None:
+    values = np.array([0.0, 12.0, 400.0])
+    assert all((coordinate(name, values, 30) == coordinate(name, values, 1)).all() for name in set(NAMES) - {"recency"})
+    assert (coordinate("recency", values, 30) == coordinate("recency", values + 29, 1)).all()
 
 
 @given(st.lists(lines, max_size=30), st.integers(14_990, 15_400))
@@ -211,4 +225,4 @@ def test_ages_never_run_backwards_and_coordinates_are_never_negative(rows: list[
     found = vectors(from_lines(columns(rows)), 4, day, np.full(4, 15_004))
     assert (found.values["tenure"] >= 0).all()
     assert not (found.values["recency"] < 0).any()
-    assert (found.coordinates(NAMES) >= 0).all()
+    assert (found.coordinates(NAMES, 1) >= 0).all()

@@ -35,6 +35,7 @@ from features.codec import Seen, States, blank_heads, decode_states, encode_stat
 from features.identity import hash64
 from features.ledger import expire
 from features.transaction import DAY_SECONDS
+from models.selection import Terms
 from reports import verify_events, verify_history, verify_input
 from reports.verify import verify
 from tests.harness.pure_run import PureRun
@@ -337,11 +338,14 @@ GUEST = b'{"customer_id": null}'
 def _prepared(history: History, rules: Rules) -> Prepared:
     return prepare(
         fold_files(history, rules),
-        rules,
-        day=int(history.day.max()),
-        features=("recency", "frequency", "monetary"),
-        margin=0.95,
-        learner="population",
+        Terms(
+            day=int(history.day.max()),
+            features=("recency", "frequency", "monetary"),
+            learner="population",
+            horizon_days=rules.horizon_days,
+            margin=0.95,
+            recency_offset=1,
+        ),
         k=2,
         progress=lambda *_: None,
     )

@@ -60,7 +60,8 @@ class Life:
         if not bought or net <= 0:
             return NO_NET
         frequency = sum(each > 0 for each in orders.values())
-        vector = [log1p(max(day - max(bought), 0)), log1p(frequency), log1p(net / 10_000)]
+        recency = max(day - max(bought), 0) + model.recency_offset - 1
+        vector = [log1p(recency), log1p(frequency), log1p(net / 10_000)]
         at = [x / s for x, s in zip(vector, model.scale, strict=True)]
         return {
             segment.id: dist(at, [c / s for c, s in zip(centroid, model.scale, strict=True)])

@@ -14,7 +14,7 @@ from models.population import recentre
 from models.selection import Candidate, SelectionError, Terms, bend, choose_k, decide, fit, found
 from tests.models.samples import CENTRES, UNIT, population, statistics_of, to_coordinates
 
-TERMS = Terms(day=15_126, features=RFM, learner="population", horizon_days=365, margin=0.95)
+TERMS = Terms(day=15_126, features=RFM, learner="population", horizon_days=365, margin=0.95, recency_offset=1)
 
 
 def row(k: int, stability: float = 0.9, worst: float = 0.7, bend_at: float = 0.1) -> Candidate:

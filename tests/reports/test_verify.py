@@ -94,6 +94,15 @@ def test_every_feature_may_cluster() -> None:
     assert verify(*run.evidence()).differences == ()
 
 
+def test_a_recency_offset_is_followed_and_is_not_taken_for_another() -> None:
+    far = [(3.6, 1.6, 5.2), (3.8, 0.9, 3.8), (4.1, 0.7, 3.0)]
+    run = settled(3, bundle=model(recency_offset=30, horizon_days=RULES.horizon_days, centroids=tuple(far)))
+    facts, history, models, partitions = run.evidence()
+    assert verify(facts, history, models, partitions).differences == ()
+    plain = {name: data.replace(b'"recency_offset":30', b'"recency_offset":1') for name, data in models.items()}
+    assert verify(facts, history, plain, partitions).differences
+
+
 # The five faults of the issue --------------------------------------------------------------------------------
 
 
