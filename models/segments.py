@@ -15,13 +15,17 @@ customers of this shop with each other, not with a textbook. docs/segments.md te
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from features.vector import Floats
+from models.bundle import Bundle, centroid_array
 
+CHAMPIONS = "Champions"
 PLACES = {
-    "Champions": (0.86, 0.99),
+    CHAMPIONS: (0.86, 0.99),
     "Loyal": (0.66, 0.78),
     "Active": (0.80, 0.60),
     "New": (0.92, 0.10),
@@ -47,24 +51,42 @@ VALUABLE = (
 """Features of which more is worth more: how often, and how much. The others say nothing about a name."""
 
 
-def names(centroids: Floats, features: tuple[str, ...]) -> tuple[str, ...]:
+def names(centroids: Floats, features: tuple[str, ...], kept: Mapping[int, str] | None = None) -> tuple[str, ...]:
     """Return a name for each centroid, all different.
 
-    The `champion` is named first; for the others the matching with the least total squared distance on
-    the map is taken. centroids: float64 (k, d), k <= 10, in any monotone units. Raises ValueError for a greater k.
+    centroids: float64 (k, d), k <= 10, in any monotone units; kept: names that stay, by the index of the centroid.
+    Of the others the `champion` is named first, then the matching with the least total squared distance on the map is
+    taken, among the names that are left. Raises ValueError for a greater k.
     """
     if len(centroids) > MAX_CLUSTERS:
         raise ValueError(f"k = {len(centroids)}: there are names for at most {MAX_CLUSTERS} clusters")
+    kept = kept or {}
     # In an order of their own: where two matchings are as good, the list's order must not decide.
-    listed = np.lexsort(centroids.T)
-    spots = np.stack([freshness(centroids, features), value(centroids, features)], axis=1)[listed]
-    places = np.array(list(PLACES.values()))
-    cost = ((spots[:, None] - places[None, :]) ** 2).sum(axis=2)
-    if (best := champion(*spots.T)) is not None:
-        cost[best, 1:] = np.inf
+    listed = [i for i in np.lexsort(centroids.T).tolist() if i not in kept]
+    spots = np.stack([freshness(centroids, features), value(centroids, features)], axis=1)
+    vocabulary = [name for name in PLACES if name not in kept.values()]
+    places = np.array([PLACES[name] for name in vocabulary])
+    cost = ((spots[listed][:, None] - places[None, :]) ** 2).sum(axis=2)
+    best = champion(*spots.T)
+    if best in listed and vocabulary[0] == CHAMPIONS:
+        cost[listed.index(best), 1:] = np.inf
     _, chosen = linear_sum_assignment(cost)
-    vocabulary = list(PLACES)
-    return tuple(vocabulary[i] for i in chosen[np.argsort(listed)])
+    given = dict(kept) | {i: vocabulary[n] for i, n in zip(listed, chosen.tolist(), strict=True)}
+    return tuple(given[i] for i in range(len(centroids)))
+
+
+def misfits(bundle: Bundle) -> dict[int, str]:
+    """Return the name that the rule would give today, by segment id, where it is another one than the segment has.
+
+    A name stays with its id while the centroid moves, so that people can rely on it; this says where it no longer tells
+    the truth. A name that a person gave is his own business.
+    """
+    ruled = names(centroid_array(bundle), bundle.features)
+    return {
+        segment.id: name
+        for segment, name in zip(bundle.segments, ruled, strict=True)
+        if segment.name != name and segment.id not in bundle.named
+    }
 
 
 def champion(fresh: Floats, worth: Floats) -> int | None:

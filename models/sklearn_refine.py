@@ -30,22 +30,21 @@ def refine(bundle: Bundle, statistics: Statistics, sample: Ints, day: int) -> Bu
     inhabited = np.flatnonzero(np.bincount(before, minlength=bundle.k))
     if len(inhabited) < 2:
         return stepped
-    after = inhabited[_converge(sample / COORDINATE_SCALE, stepped, inhabited)]
+    after = inhabited[converge(sample, centroid_array(stepped)[inhabited], scale_array(stepped))]
     if not np.isin(inhabited, after[after == before]).all():
         return stepped
     centroids = means_from(Statistics.of(sample, after, bundle.k), centroid_array(stepped))
     return msgspec.structs.replace(stepped, centroids=rows(centroids), created_by="refine")
 
 
-def _converge(x: Floats, start: Bundle, clusters: Indices) -> Indices:
-    """Return each row's index into `clusters` after K-Means from their centroids.
+def converge(coordinates: Ints, centroids: Floats, scale: Floats) -> Indices:
+    """Return each row's cluster after K-Means from `centroids`, intp of shape (m,).
 
-    Only the partition is taken from scikit-learn; the means are ours, from integers. One thread: with
-    several, the order of its sums and with it the last bit is left to chance.
+    coordinates: int64 (m, d); centroids: float64 (k, d) in unscaled log units; scale: float64 (d,). Only the partition
+    is taken from scikit-learn; the means are ours, from integers. One thread: with several, the order of its sums and
+    with it the last bit is left to chance.
     """
-    scale = scale_array(start)
-    init = centroid_array(start)[clusters] / scale
-    model = KMeans(len(clusters), init=init, n_init=1, tol=0.0, max_iter=MAX_STEPS, random_state=0)
+    model = KMeans(len(centroids), init=centroids / scale, n_init=1, tol=0.0, max_iter=MAX_STEPS, random_state=0)
     with threadpool_limits(limits=1):
-        labels: Indices = model.fit(x / scale).labels_.astype(np.intp)
+        labels: Indices = model.fit(coordinates / COORDINATE_SCALE / scale).labels_.astype(np.intp)
     return labels

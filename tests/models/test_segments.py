@@ -1,13 +1,16 @@
 import re
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from features.vector import RFM
-from models.segments import PLACES, champion, freshness, names, order, value
+from models.bundle import Segment
+from models.segments import PLACES, champion, freshness, misfits, names, order, value
+from tests.models.samples import bundle_of
 
 VOCABULARY = {
     "Champions",
@@ -121,6 +124,44 @@ def test_without_recency_or_without_value_the_names_follow_from_what_is_left() -
 def test_the_order_is_that_of_the_vocabulary_with_champions_first() -> None:
     given_names = ("Dormant", "Champions", "Promising", "Loyal")
     assert [given_names[i] for i in order(given_names)] == ["Champions", "Loyal", "Promising", "Dormant"]
+
+
+@given(seed=st.integers(0, 10_000), k=st.integers(3, 10))
+def test_names_stand_in_the_order_of_the_ranks(seed: int, k: int) -> None:
+    centroids = np.random.default_rng(seed).uniform(0, 8, size=(k, 3))
+    given_names = names(centroids, RFM)
+    spots = np.stack([freshness(centroids, RFM), value(centroids, RFM)], axis=1)
+    best = champion(*spots.T)
+    for i in range(k):
+        for j in range(k):
+            better = (spots[i] > spots[j]).all() and best not in (i, j)
+            place, other = PLACES[given_names[i]], PLACES[given_names[j]]
+            assert not (better and place[0] < other[0] and place[1] < other[1])
+
+
+def test_names_that_stay_are_left_alone_and_the_others_choose_among_the_rest() -> None:
+    four = log((9, 10, 3500), (54, 4, 1300), (19, 2, 380), (183, 1, 300))
+    given_names = names(four, RFM, {0: "Loyal", 2: "Our own name"})
+    assert given_names[0] == "Loyal"
+    assert given_names[2] == "Our own name"
+    assert given_names[1] == "Needs attention"
+    assert given_names[3] == "Dormant"
+    assert names(four, RFM, dict(enumerate("abcd"))) == ("a", "b", "c", "d")
+
+
+def test_a_name_that_stays_is_not_given_to_another_champion() -> None:
+    four = log((9, 10, 3500), (54, 4, 1300), (19, 2, 380), (183, 1, 300))
+    assert names(four, RFM, {1: "Champions"})[0] != "Champions"
+
+
+def test_a_name_that_no_longer_fits_is_reported_unless_a_person_gave_it() -> None:
+    four = log((183, 1, 300), (54, 4, 1300), (19, 2, 380), (9, 10, 3500))
+    wrong = bundle_of(four, segments=tuple(Segment(11 + i, n) for i, n in enumerate(names(four[::-1], RFM))))
+    assert misfits(wrong)[11] == "Dormant"
+    assert misfits(wrong)[14] == "Champions"
+    assert 11 not in misfits(msgspec.structs.replace(wrong, named=(11,)))
+    right = msgspec.structs.replace(wrong, segments=tuple(Segment(11 + i, n) for i, n in enumerate(names(four, RFM))))
+    assert misfits(right) == {}
 
 
 def test_the_map_in_the_docs_is_the_map_in_the_code() -> None:

@@ -64,11 +64,11 @@ def test_where_k_means_would_move_an_emptied_cluster_elsewhere_the_daily_step_st
     bundle, sample = bundle_of(), population(900)
     recentred = recentre(bundle, statistics_of(bundle, sample), day=9)
     # Nobody of cluster 0 is in it afterwards: its centroid was put somewhere else.
-    monkeypatch.setattr("models.sklearn_refine._converge", _rotated)
+    monkeypatch.setattr("models.sklearn_refine.converge", _rotated)
     assert refined(bundle, sample) == recentred
 
 
-def _rotated(x: np.ndarray, start: Bundle, clusters: np.ndarray) -> np.ndarray:
-    z = (x[:, None] - np.array(start.centroids)[clusters]) / np.array(start.scale)
-    labels: np.ndarray = ((z**2).sum(axis=2).argmin(axis=1) + 1) % len(clusters)
+def _rotated(coordinates: np.ndarray, centroids: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    z = (coordinates[:, None] / UNIT - centroids) / scale
+    labels: np.ndarray = ((z**2).sum(axis=2).argmin(axis=1) + 1) % len(centroids)
     return labels
