@@ -17,15 +17,15 @@ Cause = Literal["bootstrap", "purchase", "return", "late", "silence", "model"]
 
 
 class Runner(msgspec.Struct, frozen=True):
-    """The second-best segment and the distance to it, in standard deviations of log units."""
+    """The nearest segment other than the published one, and the distance to it in standard deviations of log units."""
 
     id: int
     name: str
     distance: float
 
 
-class SegmentRecord(msgspec.Struct, frozen=True):
-    """One value of `customer-segments`."""
+class SegmentRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of `customer-segments`. held: records of before there was the field have none."""
 
     customer_id: str
     segment: Segment
@@ -36,6 +36,7 @@ class SegmentRecord(msgspec.Struct, frozen=True):
     entered_on: str
     margin: float | None
     second: Runner | None
+    held: bool = False
     features: dict[str, float | None]
     model_version: int
 

@@ -14,8 +14,8 @@ from consumer.messages import Cause, Emission, Runner, SegmentRecord
 from consumer.partition import iso
 from features.codec import States
 from features.ledger import Ints, Ledger, expire, order_starts
-from features.vector import NAMES, vectors
-from models.bundle import Bundle, Segment, segment_ids, segment_of
+from features.vector import NAMES, Floats, vectors
+from models.bundle import Bundle, Segment, segment_of
 from models.centroids import NOWHERE, Indices, margin_of
 from models.scoring import Scores
 
@@ -72,7 +72,8 @@ def emissions(
     renumbered = Ledger(local[own.owner], own.order, own.day, own.net, own.units, own.lines, own.orders)
     first_day = states.heads["first_day"][rows].astype(np.int64)
     described = vectors(renumbered, len(rows), day, first_day, NAMES).values
-    margins, seconds = _runners(states, scores, rows, bundle)
+    table = scores.table[rows]
+    clear = margin_of(table, states.heads["segment"][rows].astype(np.int64), bundle)
     found = []
     for i, row in enumerate(rows.tolist()):
         head = states.heads[row]
@@ -85,8 +86,9 @@ def emissions(
             revision=int(head["revision"]),
             as_of=iso(day),
             entered_on=iso(int(head["entered_day"])),
-            margin=margins[i],
-            second=seconds[i],
+            margin=_number(float(clear.margin[i])),
+            second=_runner(bundle, table[i], int(clear.second[i])),
+            held=bool(clear.held[i]),
             features={name: _number(float(column[i])) for name, column in described.items()},
             model_version=bundle.version,
         )
@@ -94,27 +96,12 @@ def emissions(
     return found
 
 
-def _runners(
-    states: States, scores: Scores, rows: Indices, bundle: Bundle
-) -> tuple[list[float | None], list[Runner | None]]:
-    """Return margin and second-best segment of `rows`; None for those outside the clusters."""
-    ids = np.array(segment_ids(bundle))
-    labels = states.heads["segment"][rows]
-    table = scores.table[rows]
-    inside = (labels[:, None] == ids).any(axis=1)
-    own = np.where(inside, (labels[:, None] == ids).argmax(axis=1), 0)
-    found = margin_of(table, own)
-    margins: list[float | None] = []
-    runners: list[Runner | None] = []
-    for i, clustered in enumerate(inside.tolist()):
-        second = int(found.second[i])
-        margins.append(round(float(found.margin[i]), 6) if clustered else None)
-        if not clustered or second == NOWHERE:
-            runners.append(None)
-            continue
-        rival = bundle.segments[second]
-        runners.append(Runner(rival.id, rival.name, round(float(table[i, second]), 6)))
-    return margins, runners
+def _runner(bundle: Bundle, table: Floats, second: int) -> Runner | None:
+    """Return the second-best segment with its distance. table: (k,), the customer's distances."""
+    if second == NOWHERE:
+        return None
+    rival = bundle.segments[second]
+    return Runner(rival.id, rival.name, round(float(table[second]), 6))
 
 
 def _segment(bundle: Bundle, segment_id: int) -> Segment:

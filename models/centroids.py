@@ -68,28 +68,32 @@ def publish_labels(anchors: Ints, table: Floats, clustered: Flags, lapsed: Flags
 
 
 class Margins(NamedTuple):
-    """How clear an assignment is, by customer.
+    """How clear an assignment is, by customer; each of shape (n,).
 
-    own, second: cluster indices of shape (n,), `second` is the nearest other one (NOWHERE if k is 1);
-    margin: float64 (n,), 1 - d(own) / d(second): 1 on the centroid, 0 halfway, a little below 0
-    where the published label is kept although another cluster is nearer.
+    margin: float64, 1 - d(nearest) / d(second nearest): 1 on a centroid, 0 halfway between two, never below 0; 1 where
+    k is 1. second: the index of the nearest cluster other than the label's, NOWHERE where k is 1. held: bool, another
+    cluster is nearer than the label's, which the margin rule keeps; `second` then is that nearest one.
+    Whose label is no cluster of the model has NaN, NOWHERE and False.
     """
 
-    own: Indices
-    second: Indices
     margin: Floats
+    second: Indices
+    held: Flags
 
 
-def margin_of(table: Floats, own: Indices | None = None) -> Margins:
-    """Return the margins of `distances` towards the clusters `own`, by default each row's nearest."""
-    own = nearest(table) if own is None else own
+def margin_of(table: Floats, labels: Ints, bundle: Bundle) -> Margins:
+    """Return how clear the published labels are.
+
+    table: (n, k) of `distances`; labels: int64 (n,), segment ids. The margin is a customer's alone, whatever was
+    published of him: where between the centroids he stands.
+    """
     n, k = table.shape
+    is_own = labels[:, None] == np.array(segment_ids(bundle), np.int64)
+    inside = is_own.any(axis=1)
     if k == 1:
-        return Margins(own, np.full(n, NOWHERE), np.ones(n))
-    at = np.arange(n)
-    others = table.copy()
-    others[at, own] = np.inf
-    second = nearest(others)
-    d_own, d_second = table[at, own], others[at, second]
-    ratio = np.divide(d_own, d_second, out=np.ones(n), where=d_second > 0)
-    return Margins(own, second, 1.0 - ratio)
+        return Margins(np.where(inside, 1.0, np.nan), np.full(n, NOWHERE), np.zeros(n, np.bool_))
+    d_nearest, d_next = np.partition(table, 1, axis=1)[:, :2].T
+    ratio = np.divide(d_nearest, d_next, out=np.ones(n), where=d_next > 0)
+    second = nearest(np.where(is_own, np.inf, table))
+    held = np.where(is_own, table, -np.inf).max(axis=1) > d_nearest
+    return Margins(np.where(inside, 1.0 - ratio, np.nan), np.where(inside, second, NOWHERE), held)

@@ -21,7 +21,7 @@ def wrong_fields(value: dict[str, Any], life: Life, turn: Turn, segment: int, ca
     """
     model = turn.model
     assert model is not None
-    margin, second = _runner(life, turn.day, model, segment)
+    margin, second, held = _clearness(life, turn.day, model, segment)
     runner = value["second"] or {}
     exact = {
         "segment": (segment, value["segment"]["id"]),
@@ -30,6 +30,7 @@ def wrong_fields(value: dict[str, Any], life: Life, turn: Turn, segment: int, ca
         "model_version": (model.version, value["model_version"]),
         "cause": (value["cause"] if value["cause"] in causes else sorted(causes), value["cause"]),
         "second": (second and second[0], runner.get("id")),
+        "held": (held, value["held"]),
     }
     near: Wrong = {name: (number, value["features"][name]) for name, number in life.features(turn.day).items()}
     near["margin"] = (margin, value["margin"])
@@ -38,17 +39,19 @@ def wrong_fields(value: dict[str, Any], life: Life, turn: Turn, segment: int, ca
     return wrong | {name: pair for name, pair in near.items() if not _close(*pair)}
 
 
-def _runner(life: Life, day: int, model: Model, segment: int) -> tuple[float | None, tuple[int, float] | None]:
-    """Return how clear the assignment is, and the second-best cluster with its distance; None outside the clusters."""
+def _clearness(life: Life, day: int, model: Model, segment: int) -> tuple[float | None, tuple[int, float] | None, bool]:
+    """Return margin, the nearest cluster other than his with its distance, and whether it is nearer than his own."""
     if segment not in model.ids:
-        return None, None
+        return None, None, False
     own = model.ids.index(segment)
     distances = model.distances(life.coordinates(model, day))
     others = [(distance, i) for i, distance in enumerate(distances) if i != own]
     if not others:
-        return 1.0, None
+        return 1.0, None, False
     distance, i = min(others)
-    return 1.0 - (distances[own] / distance if distance > 0 else 1.0), (model.ids[i], distance)
+    least, next_least = sorted(distances)[:2]
+    margin = 1.0 - (least / next_least if next_least > 0 else 1.0)
+    return margin, (model.ids[i], distance), distance < distances[own]
 
 
 def _close(expected: float | None, found: Any) -> bool:

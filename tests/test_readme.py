@@ -38,6 +38,7 @@ def record(customer: str, revision: int, name: str) -> bytes:
             entered_on="2011-07-15",
             margin=0.2,
             second=None,
+            held=False,
             features={"recency": 0.0},
             model_version=1,
         )

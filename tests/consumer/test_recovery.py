@@ -88,6 +88,7 @@ def segment_record(revision: int, segment: int, previous: int | None) -> Segment
         entered_on="2024-03-02",
         margin=None,
         second=None,
+        held=False,
         features={},
         model_version=1,
     )

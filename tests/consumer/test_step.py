@@ -232,8 +232,7 @@ def test_without_a_positive_order_or_net_a_customer_stands_outside(events: list[
     feed(run, *events)
     found = records(run, "a")[-1]
     assert found["segment"] == {"id": 2, "name": "No net purchases"}
-    assert found["margin"] is None
-    assert found["second"] is None
+    assert (found["margin"], found["second"], found["held"]) == (None, None, False)
     assert run.parts[0].statistics.total == 0
 
 
@@ -245,9 +244,20 @@ def test_a_record_says_how_clear_the_assignment_is_and_what_comes_second() -> No
     assert found["segment"] == {"id": 11, "name": "Here"}
     assert found["second"] == {"id": 12, "name": "Away", "distance": round(3.4965 - x, 6)}
     assert found["margin"] == pytest.approx(1 - x / (3.4965 - x), abs=1e-6)
+    assert found["held"] is False
     assert found["features"]["recency"] == 2
     assert found["features"]["mean_gap"] is None
     assert found["model_version"] == 1
+
+
+def test_a_label_that_the_margin_keeps_is_held_and_the_nearer_segment_comes_second() -> None:
+    run = quiet(rules=Rules(horizon_days=60, clock="wall", emit="all"))
+    feed(run, line("a", FIRST))
+    run.turn(run.parts[0], FIRST + 5)
+    x = 1.7917594692280550  # log1p(5)
+    found = records(run, "a")[-1]
+    assert (found["segment"]["name"], found["second"]["name"], found["held"]) == ("Here", "Away", True)
+    assert found["margin"] == pytest.approx(1 - (3.4965 - x) / x, abs=1e-6)
 
 
 # What counts -------------------------------------------------------------------------------------------------

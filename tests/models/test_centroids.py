@@ -44,7 +44,7 @@ def test_no_customers_have_no_distances() -> None:
     table = distances(np.empty((0, 3), np.int64), CENTRES, SCALE)
     assert table.shape == (0, 3)
     assert nearest(table).shape == (0,)
-    assert margin_of(table).margin.shape == (0,)
+    assert margin_of(table, np.empty(0, np.int64), BUNDLE).margin.shape == (0,)
 
 
 def test_another_number_of_features_is_refused() -> None:
@@ -120,24 +120,68 @@ def test_labels_equal_a_plain_loop(seed: int, margin: float) -> None:
     assert publish_labels(anchors, table, everyone, ~everyone, bundle).tolist() == expected
 
 
+def plain_margin(row: list[float], label: int, ids: list[int]) -> tuple[float | None, int, bool]:
+    """Margin (None outside), index of the nearest other cluster, held."""
+    if label not in ids:
+        return None, NOWHERE, False
+    first, second = sorted(row)[:2]
+    own = ids.index(label)
+    other = min((i for i in range(len(row)) if i != own), key=lambda i: (row[i], i))
+    return 1 - first / second, other, row[own] > first
+
+
+@given(seed=st.integers(0, 10_000))
+def test_margins_equal_a_plain_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = rng.uniform(0.5, 2.0, size=(40, 3))
+    labels = rng.choice([0, 1, 2, 11, 12, 13, 77], size=40)
+    found = margin_of(table, labels, BUNDLE)
+    expected = [plain_margin(row, int(a), [13, 11, 12]) for a, row in zip(labels, table.tolist(), strict=True)]
+    margins = [None if math.isnan(margin) else margin for margin in found.margin.tolist()]
+    assert list(zip(margins, found.second.tolist(), found.held.tolist(), strict=True)) == expected
+
+
 def test_the_margin_is_one_less_the_ratio_of_the_two_nearest() -> None:
-    own, second, margin = margin_of(np.array([[4.0, 1.0, 2.0], [0.0, 3.0, 5.0]]))
-    assert own.tolist() == [1, 0]
-    assert second.tolist() == [2, 1]
+    margin, second, held = margin_of(np.array([[4.0, 1.0, 2.0], [0.0, 3.0, 5.0]]), np.array([11, 13]), BUNDLE)
     assert margin.tolist() == [0.5, 1.0]
+    assert second.tolist() == [2, 1]
+    assert held.tolist() == [False, False]
 
 
-def test_a_kept_label_has_the_nearer_cluster_as_second_and_a_margin_below_zero() -> None:
-    own, second, margin = margin_of(np.array([[1.25, 1.0, 2.0]]), np.array([0]))
-    assert (own.tolist(), second.tolist(), margin.tolist()) == ([0], [1], [-0.25])
+def test_a_held_label_has_the_same_margin_and_the_nearest_cluster_as_second() -> None:
+    margin, second, held = margin_of(np.array([[1.25, 1.0, 2.0]]), np.array([13]), BUNDLE)
+    assert (margin.tolist(), second.tolist(), held.tolist()) == ([pytest.approx(0.2)], [1], [True])
+
+
+@given(seed=st.integers(0, 10_000), margin=st.floats(0.5, 1.0))
+def test_whoever_is_held_stands_within_the_margin_of_a_change(seed: int, margin: float) -> None:
+    rng = np.random.default_rng(seed)
+    bundle = msgspec.structs.replace(BUNDLE, margin=margin)
+    table, everyone = rng.uniform(0.5, 2.0, size=(40, 3)), np.ones(40, bool)
+    labels = publish_labels(rng.choice([11, 12, 13], size=40), table, everyone, ~everyone, bundle)
+    found = margin_of(table, labels, bundle)
+    assert (found.margin >= 0).all()
+    assert (found.margin[found.held] <= 1 - margin).all()
+
+
+def test_between_two_centroids_at_one_distance_nobody_is_held() -> None:
+    for label, other in ((13, 1), (11, 0)):
+        margin, second, held = margin_of(np.array([[1.0, 1.0, 2.0]]), np.array([label]), BUNDLE)
+        assert (margin.tolist(), second.tolist(), held.tolist()) == ([0.0], [other], [False])
 
 
 def test_two_centroids_in_one_place_leave_no_margin() -> None:
-    assert margin_of(np.array([[0.0, 0.0]])).margin.tolist() == [0.0]
+    assert margin_of(np.array([[0.0, 0.0, 1.0]]), np.array([13]), BUNDLE).margin.tolist() == [0.0]
+
+
+def test_who_stands_outside_the_clusters_has_no_margin() -> None:
+    margin, second, held = margin_of(np.array([[1.0, 2.0, 3.0]] * 3), np.array([0, 1, 2]), BUNDLE)
+    assert np.isnan(margin).all()
+    assert (second.tolist(), held.tolist()) == ([NOWHERE] * 3, [False] * 3)
 
 
 def test_a_single_cluster_has_no_second() -> None:
     bundle = bundle_of(CENTRES[:1])
     assert rows(CENTRES[:1]) == bundle.centroids
-    own, second, margin = margin_of(np.array([[0.7], [0.0]]))
-    assert (own.tolist(), second.tolist(), margin.tolist()) == ([0, 0], [NOWHERE, NOWHERE], [1.0, 1.0])
+    margin, second, held = margin_of(np.array([[0.7], [0.0]]), np.array([11, 11]), bundle)
+    assert (margin.tolist(), second.tolist(), held.tolist()) == ([1.0, 1.0], [NOWHERE] * 2, [False] * 2)

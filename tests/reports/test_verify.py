@@ -393,6 +393,7 @@ FAULTS = (
     Fault("a wrong name", "output", "record at", edit_output(segment={"id": 11, "name": "Nobodies"})),
     Fault("a wrong model version", "output", "record at", edit_output(model_version=1)),
     Fault("a wrong margin", "output", "record at", edit_output(margin=0.123456)),
+    Fault("a label said to be held that is not", "output", "record at", edit_output(held=True)),
     Fault("another's id in the value", "output", "customer_id at", edit_output(customer_id="another")),
     Fault("a field that is missing", "output", "record at", edit_output(features={})),
     Fault("a feature off by two millionths", "output", "record at", edit_feature),

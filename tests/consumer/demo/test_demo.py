@@ -149,6 +149,7 @@ def moved(customer: str, cause: str, old: str | None, new: str) -> SegmentRecord
         entered_on="2011-06-01",
         margin=None,
         second=None,
+        held=False,
         features={},
         model_version=1,
     )
