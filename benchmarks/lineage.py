@@ -32,7 +32,7 @@ from models.lineage import descend, kinship, overlap_of
 from models.segments import names
 from models.selection import Terms, fit, found
 
-TERMS = Terms(day=0, features=RFM, learner="population", horizon_days=365, margin=0.95)
+TERMS = Terms(day=0, features=RFM, learner="population", horizon_days=365, margin=0.95, recency_offset=1)
 APART, SPREAD, WANDER = 3.0, 0.35, 0.1
 """Least distance between planted clusters, their standard deviation, and a customer's from retrain to retrain."""
 
@@ -224,7 +224,7 @@ def main() -> None:
     day = day_of("2011-12-10")
     ledger, _ = expire(from_lines(retail.lines), day - 365)
     seen = vectors(ledger, len(retail.customers), day, np.zeros(len(retail.customers), np.int64), RFM)
-    changed, compared = renamed(seen.coordinates(RFM)[seen.clustered], args.k, args.fits)
+    changed, compared = renamed(seen.coordinates(RFM, 1)[seen.clustered], args.k, args.fits)
     share = changed / compared
     print(f"names: over {args.fits} fits the rule names {changed} of {compared} continuing ids otherwise ({share:.1%})")
 

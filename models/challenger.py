@@ -68,8 +68,8 @@ def refit(bundle: Bundle, coordinates: Ints, k: int, *, day: int, created_by: Ma
     coordinates: int64 (n, d). Raises `models.selection.SelectionError` where there are fewer than k different rows.
     """
     ordered = coordinates[np.lexsort(coordinates.T)]  # partitions come in any order, and starts are drawn by row
-    terms = Terms(day, bundle.features, bundle.learner, bundle.horizon_days, bundle.margin)
-    fitted = msgspec.structs.replace(found(fit(ordered, k, seed=day), terms), recency_offset=bundle.recency_offset)
+    terms = Terms(day, bundle.features, bundle.learner, bundle.horizon_days, bundle.margin, bundle.recency_offset)
+    fitted = found(fit(ordered, k, seed=day), terms)
     overlap = overlap_of(_clusters(bundle, coordinates), _clusters(fitted, coordinates), bundle.k, k)
     return descend(bundle, fitted, overlap, day=day, created_by=created_by)
 
