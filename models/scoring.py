@@ -38,7 +38,11 @@ class Scores:
 
 def score(ledger: Ledger, first_day: Ints, day: int, bundle: Bundle) -> Scores:
     """Score the customers 0 .. len(first_day) - 1, whose ledger is expired to the day's horizon."""
-    known = vectors(ledger, len(first_day), day, first_day.astype(np.int64), bundle.features)
+    return scored(vectors(ledger, len(first_day), day, first_day.astype(np.int64), bundle.features), bundle)
+
+
+def scored(known: Vectors, bundle: Bundle) -> Scores:
+    """Score customers whose features are known, at least those of the model."""
     coordinates = known.coordinates(bundle.features, bundle.recency_offset)
     table = distances(coordinates, centroid_array(bundle), scale_array(bundle))
     cluster = np.where(known.clustered, nearest(table), NOWHERE)
