@@ -2,7 +2,8 @@
 
     owner  order      day    net     units  lines  orders
       0    a1f3..    15125   1200      4      2      1      <- one record an (order, day)
-      0    77c0..    15140   -300     -1      1      0      <- a return is an order with a negative net
+      0    a1f3..    15140   -300     -1      1      0      <- a return that names its order: the order's net is 900
+      0    77c0..    15150   -300     -1      1      0      <- one that does not: an order with a negative net
       1    0         15001   9900     31     12      5      <- "folded": the oldest orders of one day
 
 `merge` is the only operation: it adds records of equal (owner, order, day). Integer addition is
@@ -35,9 +36,10 @@ MAX_ORDERS = 1_000
 class Lines:
     """Accepted transaction lines as columns of one length n.
 
-    owner: int64, index of the customer in the caller's list; order: uint64, hash of the invoice
-    number; day: int64, days since 1970-01-01 in the configured zone; amount: int64, signed, in
-    1/10,000 of the currency unit; units: int64, signed; event_id: uint64, 0 where there is none.
+    owner: int64, index of the customer in the caller's list; order: uint64, hash of the number of the
+    order, for a return of the one that it takes back, where it names it; day: int64, days since
+    1970-01-01 in the configured zone; amount: int64, signed, in 1/10,000; units: int64, signed;
+    event_id: uint64, 0 where there is none.
     """
 
     owner: Ints

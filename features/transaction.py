@@ -87,6 +87,7 @@ class _Message(msgspec.Struct):
     schema_version: str | int | float = SCHEMA_MAJOR
     event_id: str | int | None = None
     invoice_no: str | int | None = None
+    original_invoice_no: str | int | None = None
     quantity: int | float | str | None = None
     unit_price: int | float | str | None = None
     invoice_date: datetime | None = None
@@ -213,7 +214,7 @@ class _Decoding:
             self.guests.append(offset)
             return
         owner = self._owner(customer)
-        order, returned = self._order(message.invoice_no)
+        order, cancelled = self._order(message.invoice_no, "")
         if message.currency is not None and message.currency != self.currency:
             raise _Refused(Reason.CURRENCY, f"only {self.currency} is accepted")
         if message.invoice_date is None:
@@ -224,7 +225,11 @@ class _Decoding:
         event, of_history = _event(message.event_id)
         quantity = _number(message.quantity, Reason.QUANTITY)
         price = _number(message.unit_price, Reason.PRICE)
-        self.columns.append((offset, owner, order, time, event, returned, of_history, quantity, price))
+        if message.original_invoice_no is not None and (cancelled or quantity < 0):
+            # The return is booked on the order that it takes back, where it names one.
+            original = str(message.original_invoice_no).strip()
+            order = self._order(original, "original_")[0] if original else order
+        self.columns.append((offset, owner, order, time, event, cancelled, of_history, quantity, price))
         self.keys.append(key)
 
     def _control(self, offset: int, message: _Message, published: int) -> None:
@@ -258,13 +263,15 @@ class _Decoding:
             owner = self.customers[customer] = len(self.customers)
         return owner
 
-    def _order(self, invoice_no: str | int | None) -> tuple[int, int]:
-        """Return the order's hash and whether the invoice is a cancellation (1) or not (0)."""
+    def _order(self, invoice_no: str | int | None, which: str) -> tuple[int, bool]:
+        """Return an order's hash and whether its number is a cancellation's; which: the field's prefix."""
         invoice = "" if invoice_no is None else str(invoice_no).strip()
         order = self.invoices.get(invoice)
         if order is None:
             if not invoice or len(invoice.encode()) > MAX_INVOICE_BYTES:
-                raise _Refused(Reason.INVOICE_NO, f"missing, or longer than {MAX_INVOICE_BYTES} bytes")
+                raise _Refused(
+                    Reason.INVOICE_NO, f"{which}invoice_no is missing, or longer than {MAX_INVOICE_BYTES} bytes"
+                )
             order = self.invoices[invoice] = hash64(invoice)
         return order, invoice[0] in "Cc"
 
@@ -272,8 +279,8 @@ class _Decoding:
         table = list(zip(*self.columns, strict=True)) or [()] * 9
         offset, owner, time = (np.array(table[i], np.int64) for i in (0, 1, 3))
         order, event = (np.array(table[i], np.uint64) for i in (2, 4))
-        returned, of_history = np.array(table[5], np.bool_), np.array(table[6], np.bool_)
-        amount, units, wrong = amounts(np.array(table[8], np.float64), np.array(table[7], np.float64), returned)
+        cancelled, of_history = np.array(table[5], np.bool_), np.array(table[6], np.bool_)
+        amount, units, wrong = amounts(np.array(table[8], np.float64), np.array(table[7], np.float64), cancelled)
         good = wrong == 0
         for row in np.flatnonzero(~good):
             self.refused.append(Refusal(int(offset[row]), _VALUE_REASONS[wrong[row]], _VALUE_DETAILS[wrong[row]]))
@@ -305,10 +312,10 @@ _VALUE_DETAILS = (
 )
 
 
-def amounts(price: np.ndarray, quantity: np.ndarray, returned: np.ndarray) -> tuple[Ints, Ints, Ints]:
+def amounts(price: np.ndarray, quantity: np.ndarray, cancelled: np.ndarray) -> tuple[Ints, Ints, Ints]:
     """Return (amount in 1/10,000, units, what is wrong: 0 nothing, 1 quantity, 2 price, 3 amount).
 
-    price, quantity: float64 (n,); returned: bool (n,), the line belongs to a cancellation and counts
+    price, quantity: float64 (n,); cancelled: bool (n,), the line belongs to a cancellation and counts
     negative whatever the sign of its quantity. A price is accepted iff it is the double of a multiple of
     1/10,000, give or take the noise of arithmetic in doubles (4 ulp): exact, or refused.
     """
@@ -319,7 +326,7 @@ def amounts(price: np.ndarray, quantity: np.ndarray, returned: np.ndarray) -> tu
         ticks = np.rint(safe_price * MONEY)
         exact = in_range & (ticks > 0) & (np.abs(safe_price - ticks / MONEY) <= 4 * np.spacing(safe_price))
     units = np.where(whole, quantity, 1).astype(np.int64)
-    units = np.where(returned, -np.abs(units), units)
+    units = np.where(cancelled, -np.abs(units), units)
     # The product is checked in floating point first: 10^11 x 10^9 is beyond int64.
     fits = np.abs(units.astype(np.float64) * ticks) <= MAX_AMOUNT
     amount = ticks.astype(np.int64) * np.where(fits, units, 1)

@@ -20,6 +20,9 @@ Flags = npt.NDArray[np.bool_]
 COORDINATE_SCALE = float(1 << 24)
 """A coordinate is an integer multiple of 2^-24."""
 
+NEVER = np.iinfo(np.int64).min
+"""Stands for the day of what did not happen."""
+
 NAMES = (
     "recency",
     "tenure",
@@ -87,9 +90,13 @@ def vectors(ledger: Ledger, customers: int, day: int, first_day: Ints, names: tu
     ends = np.r_[starts[1:], len(ledger)] - 1 if len(starts) else starts
     owner = ledger.owner[starts]
     net = np.add.reduceat(ledger.net, starts) if len(starts) else ledger.net
-    # Records of an order are sorted by day, so its last record is its last day.
-    day_of = ledger.day[ends]
-    orders = np.where(ledger.orders[ends] > 0, ledger.orders[ends], net > 0)
+    # What comes back makes no order younger: its day is the last one on which more was bought than given back. Only
+    # an order without such a day, a return that stands alone, has the day of its last record.
+    bought_on = np.where(ledger.net > 0, ledger.day, NEVER)
+    last_bought = np.maximum.reduceat(bought_on, starts) if len(starts) else bought_on
+    day_of = np.where(last_bought > NEVER, last_bought, ledger.day[ends])
+    folded = ledger.orders[ends]
+    orders = np.where(folded > 0, folded, net > 0)
 
     def total(weights: Ints, rows: Flags | slice = slice(None)) -> Ints:
         out = np.zeros(customers, np.int64)
@@ -99,7 +106,7 @@ def vectors(ledger: Ledger, customers: int, day: int, first_day: Ints, names: tu
     frequency = total(orders)
     net_total = total(net)
     positive = orders > 0
-    last = np.full(customers, np.iinfo(np.int64).min)
+    last = np.full(customers, NEVER)
     np.maximum.at(last, owner[positive], day_of[positive])
     bought = frequency > 0
     lapsed = np.bincount(ledger.owner, minlength=customers) == 0
@@ -118,12 +125,14 @@ def vectors(ledger: Ledger, customers: int, day: int, first_day: Ints, names: tu
             recent = day_of >= day - days
             put(f"frequency_{days}", total(orders, recent))
             put(f"monetary_{days}", total(net, recent) / MONEY)
-        gross = total(np.where(net > 0, net, 0))
-        returned = total(np.where(net < 0, -net, 0))
+        # By the record and not by the order, so that a return counts the same whether it names its order or not.
+        gross, returned = np.zeros(customers, np.int64), np.zeros(customers, np.int64)
+        np.add.at(gross, ledger.owner, np.maximum(ledger.net, 0))
+        np.add.at(returned, ledger.owner, np.maximum(-ledger.net, 0))
         units = np.add.reduceat(ledger.units, starts) if len(starts) else ledger.units
         items = total(np.where(net > 0, units, 0))
         per_order = np.maximum(frequency, 1)
-        put("basket_value", gross / MONEY / per_order)
+        put("basket_value", total(np.where(net > 0, net, 0)) / MONEY / per_order)
         put("basket_items", items / per_order)
         first = np.full(customers, np.iinfo(np.int64).max)
         np.minimum.at(first, owner[positive], day_of[positive])

@@ -31,6 +31,7 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "schema_version": (str, int, float),
     "event_id": (str, int, type(None)),
     "invoice_no": (str, int, type(None)),
+    "original_invoice_no": (str, int, type(None)),
     "quantity": (int, float, str, type(None)),
     "unit_price": (int, float, str, type(None)),
     "invoice_date": (str, type(None)),
@@ -41,7 +42,10 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 
 
 class Line(NamedTuple):
-    """An order line: hashes are 64 bits (event 0: no id), time local seconds, amount in 1/10,000."""
+    """An order line: hashes are 64 bits (event 0: no id), time local seconds, amount in 1/10,000.
+
+    order: of the order that the line changes, which for a return is the one that it names.
+    """
 
     offset: int
     customer: str
@@ -125,9 +129,13 @@ class Reader:
             raise Refused("event_id")
         quantity = _number(message.get("quantity"), "quantity")
         price = _number(message.get("unit_price"), "price")
-        units, amount = units_and_amount(quantity, price, invoice[0] in "Cc")
+        cancelled = invoice[0] in "Cc"
+        order = taken_back(message) if cancelled or quantity < 0 else ""
+        units, amount = units_and_amount(quantity, price, cancelled)
         event_hash = hash64(event_text) if event_text else 0
-        return Line(offset, customer, hash64(invoice), time, amount, units, event_hash, event_text.startswith("h1-"))
+        return Line(
+            offset, customer, hash64(order or invoice), time, amount, units, event_hash, event_text.startswith("h1-")
+        )
 
     def _control(self, offset: int, published: int, kind: str, message: dict[str, Any], at: int | None) -> Erase | Tick:
         if at == OUTSIDE:
@@ -157,6 +165,15 @@ def canonical_id(text: str) -> str:
     text = text.strip()
     match = _SPREADSHEET_ID.fullmatch(text)
     return match[1] if match else text
+
+
+def taken_back(message: dict[str, Any]) -> str:
+    """Return the number of the order that a return names, "" where it names none. Raises Refused."""
+    found = message.get("original_invoice_no")
+    order = "" if found is None else str(found).strip()
+    if len(order.encode()) > 256:
+        raise Refused("invoice_no")
+    return order
 
 
 def units_and_amount(quantity: float, price: float, cancelled: bool) -> tuple[int, int]:

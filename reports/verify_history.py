@@ -31,6 +31,8 @@ _HEADERS: Final = {
     "customerid": "customer_id",
     "invoiceno": "invoice_no",
     "invoice": "invoice_no",
+    "originalinvoiceno": "original_invoice_no",
+    "originalinvoice": "original_invoice_no",
     "invoicedate": "invoice_date",
     "stockcode": "stock_code",
     "description": "description",
@@ -71,10 +73,11 @@ class Reading:
 
 @dataclass(slots=True)
 class _Kept:
-    """A row that counts; price: in 1/10,000."""
+    """A row that counts; price: in 1/10,000; original: the order that a return names, "" elsewhere."""
 
     customer: str
     invoice: str
+    original: str
     stock: str
     quantity: int
     price: int
@@ -100,16 +103,20 @@ def read_history(paths: Sequence[Path], reading: Reading, cutoff: int | None, id
     kept = [row for rows in files for row in _File(rows, reading, until, numbered_from).kept()]
     if has_ids or len(files) > 1:
         kept = _once(kept, has_ids)
-    returned = [row.invoice[:1] in ("C", "c") for row in kept]
+    returned = [_is_cancelled(row.invoice) for row in kept]
     return History(
         customer=[row.customer for row in kept],
-        invoice=[row.invoice for row in kept],
+        invoice=[row.original or row.invoice for row in kept],
         time=[row.time for row in kept],
         amount=[_signed(row.price * row.quantity, back) for row, back in zip(kept, returned, strict=True)],
         units=[_signed(row.quantity, back) for row, back in zip(kept, returned, strict=True)],
         event_id=[_event_id(row, has_ids) if row.time // DAY >= ids_from else "" for row in kept],
         row=[row.row for row in kept],
     )
+
+
+def _is_cancelled(invoice: str) -> bool:
+    return invoice[:1] in ("C", "c")
 
 
 def _signed(value: int, returned: bool) -> int:
@@ -201,7 +208,8 @@ class _File:
                 read.occurrence = equals[read.content]
                 equals[read.content] += 1
             if self._reading.drop_repeats:
-                line = (*read.content, row.get("description", "").strip(), row.get("country", "").strip())
+                texts = (row.get("description", "").strip(), row.get("country", "").strip())
+                line = (*read.content, read.original, *texts)
                 if line in whole:
                     continue
                 whole.add(line)
@@ -215,14 +223,19 @@ class _File:
         if time is None or time > self._until:
             return None
         price, quantity = self._money(row)
+        is_return = _is_cancelled(invoice) or (quantity is not None and quantity < 0)
+        original = canonical_id(row.get("original_invoice_no", "")) if is_return else ""
+        original = "" if original in _GUESTS else original
         event = row.get("event_id", "").strip()
         fits = 0 < len(invoice.encode()) <= 256 and len(event) <= 512 and len(customer.encode()) <= 512
+        fits = fits and len(original.encode()) <= 256
         ours = row.get("currency", "").strip().upper() in ("", self._reading.currency)
         if price is None or quantity is None or not fits or not ours or customer in _GUESTS:
             return None
         if quantity == 0 or not 0 < price <= 10_000_000 * MONEY or abs(price * quantity) > 10**13:
             return None
-        return _Kept(customer, invoice, row.get("stock_code", "").strip(), quantity, price, time, event, row["row"])
+        stock = row.get("stock_code", "").strip()
+        return _Kept(customer, invoice, original, stock, quantity, price, time, event, row["row"])
 
     def _money(self, row: Row) -> tuple[int | None, int | None]:
         """Return (price in 1/10,000, quantity); an amount is the price of one unit, or of one given back."""

@@ -48,9 +48,9 @@ class Facts:
 class History:
     """The files' kept rows as columns of one length.
 
-    customer: canonical id; invoice: trimmed text; time: local seconds; amount: signed, in 1/10,000;
-    units: signed; event_id: text, "" where there is none (older rows than the dedupe horizon need none);
-    row: where it stands, to name it in a difference, () where that is not known.
+    customer: canonical id; invoice: trimmed text, for a return that names its order the order's; time: local
+    seconds; amount: signed, in 1/10,000; units: signed; event_id: text, "" where there is none (older rows than the
+    dedupe horizon need none); row: where it stands, to name it in a difference, () where that is not known.
     """
 
     customer: Sequence[str] = ()
@@ -192,7 +192,7 @@ class VerifiedFrom(NamedTuple):
 class Verdict:
     """What was found; differences: the first ones.
 
-    blurred: customers above the ledger's cap with lines of orders that were folded already, whose days were
+    blurred: customers above the ledger's cap with lines for records that were folded already, whose days were
     compared and labels were not; replayed: customers with records that a recovery published again (PROTOCOL B4).
     """
 

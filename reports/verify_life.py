@@ -52,8 +52,8 @@ def day_of(text: str) -> int:
 class Life:
     """Records in the horizon and all-time facts of one life. seen: event id -> day of its acceptance.
 
-    days: what was folded, day -> [net, units, lines, positive orders]; blurred: a line came for an order that was
-    folded, and whether it met the order or its day depends on the batch: only the sums of days compare;
+    days: what was folded, day -> [net, units, lines, positive orders]; blurred: a line came for a record that was
+    folded, and whether it met the record or its day depends on the batch: only the sums of days compare;
     forgetful: more event ids than are kept.
     """
 
@@ -65,7 +65,7 @@ class Life:
     days: dict[int, list[int]] = field(default_factory=dict)
     blurred: bool = False
     forgetful: bool = False
-    _folded: set[int] = field(default_factory=set)
+    _folded: set[tuple[int, int]] = field(default_factory=set)
     _oldest: float = inf
     _orders: Orders | None = None
 
@@ -78,7 +78,7 @@ class Life:
         record = self.records.get((order, day))
         if record is None:
             self.records[order, day] = [amount, units, 1]
-            self.blurred |= order in self._folded
+            self.blurred |= (order, day) in self._folded
         else:
             record[0] += amount
             record[1] += units
@@ -91,7 +91,7 @@ class Life:
         newest_first = sorted(self.records, key=lambda key: (-key[1], key[0]))
         for order, day in newest_first[CAP:]:
             net, units, lines = self.records.pop((order, day))
-            self._folded.add(order)
+            self._folded.add((order, day))
             found = self.days.setdefault(day, [0, 0, 0, 0])
             for at, more in enumerate((net, units, lines, int(net > 0))):
                 found[at] += more

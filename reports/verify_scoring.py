@@ -85,19 +85,16 @@ class Orders:
 
     def __init__(self, records: Iterable[tuple[int, int, int, int]], folded: Iterable[tuple[int, ...]] = ()) -> None:
         """records: (order, day, net, units); folded: (net, day, units, positive orders) of days."""
-        orders: dict[int, list[int]] = {}
+        orders: dict[int, list[tuple[int, int, int]]] = {}
         for order, day, net, units in records:
-            found = orders.get(order)
-            if found is None:
-                orders[order] = [net, day, units]
-            else:
-                found[0] += net
-                found[1] = max(found[1], day)
-                found[2] += units
-        whole = [(net, day, units, int(net > 0)) for net, day, units in orders.values()]
+            orders.setdefault(order, []).append((net, day, units))
         days = [(net, day, units, n or int(net > 0)) for net, day, units, n in folded]
-        self.orders = whole + days
-        """(net, last day, units, positive orders) of each order, and of each folded day."""
+        self.orders = [_order(found) for found in orders.values()] + days
+        """(net, day, units, positive orders) of each order, and of each folded day."""
+        nets = [net for found in orders.values() for net, _, _ in found] + [net for net, _, _, _ in days]
+        self.sold = sum(net for net in nets if net > 0)
+        self.returned = -sum(net for net in nets if net < 0)
+        """What was bought and what came back, over the days of orders: so also where an order stays positive."""
         self.net = sum(net for net, _, _, _ in self.orders)
         self.bought = [day for _, day, _, n in self.orders if n]
         self.frequency = sum(n for _, _, _, n in self.orders)
@@ -119,13 +116,12 @@ class Orders:
             found[f"frequency_{days}"] = sum(n for _, n in recent)
             found[f"monetary_{days}"] = sum(net for net, _ in recent) / MONEY
         gross = sum(net for net, _, _, _ in self.orders if net > 0)
-        returned = -sum(net for net, _, _, _ in self.orders if net < 0)
         items = sum(units for net, _, units, _ in self.orders if net > 0)
         found["basket_value"] = gross / MONEY / max(self.frequency, 1)
         found["basket_items"] = items / max(self.frequency, 1)
         span = max(self.bought, default=0) - min(self.bought, default=0)
         found["mean_gap"] = span / (self.frequency - 1) if self.frequency > 1 else None
-        found["return_rate"] = returned / gross if gross > 0 else None
+        found["return_rate"] = self.returned / self.sold if self.sold > 0 else None
         return found
 
     def coordinates(self, names: Sequence[str], day: int, first_day: int, recency_offset: int) -> list[float]:
@@ -144,6 +140,17 @@ class Orders:
                 if name not in _OF_THE_DAY:
                     fixed[name] = found[-1]
         return found
+
+
+def _order(records: Sequence[tuple[int, int, int]]) -> tuple[int, int, int, int]:
+    """Return (net, day, units, 1 if positive) of an order's (net, day, units) of each of its days.
+
+    Its day is the last one with something bought: a return makes no order younger. Without such a day, its last.
+    """
+    net = sum(net for net, _, _ in records)
+    bought = [day for net, day, _ in records if net > 0]
+    day = max(bought or [day for _, day, _ in records])
+    return net, day, sum(units for _, _, units in records), int(net > 0)
 
 
 _WINDOWS: Final = (30, 90, 365)

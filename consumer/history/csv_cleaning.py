@@ -149,6 +149,8 @@ def clean(rows: Rows, options: CsvOptions) -> Cleaned:
     (out if options.repeats == "drop" else count)("exact repeat", repeat)
     (out if options.non_products == "drop" else count)("non-product code", non_product)
     count("return", rows.amount < 0)
+    if "original_invoice_no" in rows.table.columns:
+        count("return that names its order", rows.original.where(bool))
     funnel = Funnel(
         lines=len(rows) + misshapen,
         rules=tuple(rules),
@@ -185,7 +187,7 @@ def _repeated_events(rows: Rows, occurrence: Ints, keep: Flags) -> Flags:
 
 def _exact_repeats(rows: Rows) -> Flags:
     """Return the rows that are equal to an earlier one in every column, whatever the file."""
-    texts = (rows.customer, rows.invoice, rows.stock, rows.description, rows.country)
+    texts = (rows.customer, rows.invoice, rows.original, rows.stock, rows.description, rows.country)
     columns = [text.codes for text in texts] + [rows.quantity, rows.price, rows.time]
     return pd.DataFrame(dict(enumerate(columns))).duplicated().to_numpy()
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 FIELDS = (
     "customer_id",
     "invoice_no",
+    "original_invoice_no",
     "invoice_date",
     "stock_code",
     "description",
@@ -30,6 +31,8 @@ KNOWN = {
     "customerid": "customer_id",
     "invoiceno": "invoice_no",
     "invoice": "invoice_no",
+    "originalinvoiceno": "original_invoice_no",
+    "originalinvoice": "original_invoice_no",
     "invoicedate": "invoice_date",
     "stockcode": "stock_code",
     "description": "description",

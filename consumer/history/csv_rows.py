@@ -21,7 +21,7 @@ MAX_EVENT_ID = 512
 """In characters; the stream refuses longer ones too."""
 
 GUESTS = frozenset({"", "nan", "NaN", "<NA>", "NULL", "None"})
-"""What exports write where a line has no customer."""
+"""What exports write where a line has no customer, or a return names no order."""
 
 REASONS = (
     "",
@@ -35,14 +35,14 @@ REASONS = (
     "the price is above 10,000,000",
     "the amount is above 1,000,000,000",
     f"the invoice number is missing or longer than {MAX_INVOICE_BYTES} bytes",
+    f"the number of the order that a return names is longer than {MAX_INVOICE_BYTES} bytes",
     f"the event id is longer than {MAX_EVENT_ID} characters",
     f"the customer id is longer than {MAX_ID_BYTES} bytes",
 )
 """Why a row is unreadable; a row with several reasons has the one furthest down."""
 
-SHAPE, OPEN_QUOTE, DATE, ELSEWHEN, QUANTITY, PRICE, TOO_FINE, TOO_DEAR, TOO_MUCH, INVOICE, EVENT, CUSTOMER = range(
-    1, 13
-)
+SHAPE, OPEN_QUOTE, DATE, ELSEWHEN, QUANTITY, PRICE, TOO_FINE, TOO_DEAR, TOO_MUCH = range(1, 10)
+INVOICE, ORIGINAL, EVENT, CUSTOMER = range(10, 14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,14 @@ class Rows:
 
     quantity, units: int64; price: int64 in 1/10,000 (where the file has amounts: the absolute amount,
     and the quantity is 1 or -1); time: int64, local seconds; amount: int64, signed, in 1/10,000;
-    reason: int8, an index into REASONS; event: None where the file has no id column.
+    reason: int8, an index into REASONS; event: None where the file has no id column. original: the number
+    of the order that a return names, "" where it names none and on every line that is no return.
     """
 
     table: Table
     customer: Texts
     invoice: Texts
+    original: Texts
     stock: Texts
     description: Texts
     country: Texts
@@ -84,6 +86,9 @@ def parse(table: Table, options: CsvOptions) -> Rows:
     invoice = columns["invoice_no"].mapped(canonical_id) if "invoice_no" in columns else None
     event = columns["event_id"].mapped(str.strip) if "event_id" in columns else None
     nowhere = np.zeros(len(time), np.bool_)
+    cancelled = invoice.where(_is_cancellation) if invoice is not None else nowhere
+    absent = Texts(("",), np.zeros(len(time), np.int32))
+    original = _only(cancelled | (quantity < 0), columns.get("original_invoice_no", absent)).mapped(_order_named)
     readable = (price != UNREADABLE) & (quantity != UNREADABLE)
     size = np.abs(price.astype(np.float64) * quantity)  # in floating point first: 10^11 x 10^9 is beyond int64
     # Later reasons overwrite earlier ones.
@@ -101,6 +106,7 @@ def parse(table: Table, options: CsvOptions) -> Rows:
             if invoice is not None
             else nowhere,
         ),
+        (ORIGINAL, original.where(lambda text: len(text.encode()) > MAX_INVOICE_BYTES)),
         (EVENT, event.where(lambda text: len(text) > MAX_EVENT_ID) if event is not None else nowhere),
         (CUSTOMER, customer.where(lambda text: len(text.encode()) > MAX_ID_BYTES)),
     )
@@ -114,12 +120,11 @@ def parse(table: Table, options: CsvOptions) -> Rows:
     time = np.where(possible(time, options.latest), time, 0)
     if invoice is None:
         invoice = _order_of_its_own(customer, time)
-    cancelled = invoice.where(lambda text: text[:1] in ("C", "c"))
-    absent = Texts(("",), np.zeros(len(time), np.int32))
     return Rows(
         table=table,
         customer=customer,
         invoice=invoice,
+        original=original,
         stock=columns.get("stock_code", absent).mapped(str.strip),
         description=columns.get("description", absent).mapped(str.strip),
         country=columns.get("country", absent).mapped(str.strip),
@@ -134,6 +139,20 @@ def parse(table: Table, options: CsvOptions) -> Rows:
         foreign=_foreign(columns.get("currency", absent), options.currency),
         reason=reason,
     )
+
+
+def _is_cancellation(invoice: str) -> bool:
+    return invoice[:1] in ("C", "c")
+
+
+def _only(rows: Flags, texts: Texts) -> Texts:
+    """Return the texts of some rows, "" in the others."""
+    return Texts(("", *texts.values), np.where(rows, texts.codes + 1, 0).astype(np.int32))
+
+
+def _order_named(text: str) -> str:
+    found = canonical_id(text)
+    return "" if found in GUESTS else found
 
 
 def _money_columns(columns: dict[str, Texts], options: CsvOptions) -> tuple[Ints, Flags, Ints]:

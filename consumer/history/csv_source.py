@@ -43,12 +43,13 @@ class History:
     """The kept lines of some files in the files' order, n of them.
 
     customers: canonical ids in text order; owner: int64, index into them; invoice_no, stock_code,
-    description, country: texts; quantity: int64, as the file has it; price: int64 in 1/10,000; time:
-    int64, seconds of the shop's wall clock since 1970-01-01T00:00; amount: int64, signed, in 1/10,000;
-    units: int64, signed; order: uint64, hash64 of the invoice; file, row: int64, which file (index into
-    `files`) and the row in it as a spreadsheet counts; occurrence: int64, the number among equal rows of
-    the file; event: the mapped id column, or None; kept: bool, False for lines
-    that are only to be published. `split` and `take` keep customers and funnel.
+    description, country: texts; original_invoice_no: text, "" but on a return that names its order;
+    quantity: int64, as the file has it; price: int64 in 1/10,000; time: int64, seconds of the shop's wall
+    clock since 1970-01-01T00:00; amount: int64, signed, in 1/10,000; units: int64, signed; order: uint64,
+    hash64 of the order that the line changes: the original one where it is named, else the invoice;
+    file, row: int64, which file (index into `files`) and the row in it as a spreadsheet counts;
+    occurrence: int64, the number among equal rows of the file; event: the mapped id column, or None;
+    kept: bool, False for lines that are only to be published. `split` and `take` keep customers and funnel.
     """
 
     customers: tuple[str, ...]
@@ -56,6 +57,7 @@ class History:
     funnel: Funnel
     owner: Ints
     invoice_no: Texts
+    original_invoice_no: Texts
     stock_code: Texts
     description: Texts
     country: Texts
@@ -184,13 +186,15 @@ def _silent(_done: int, _total: int) -> None:
 def _history(rows: Rows, cleaned: Cleaned, everything: bool) -> History:
     keep = np.flatnonzero(cleaned.publishable if everything else cleaned.keep)
     customers, owner = _sorted_customers(rows.customer.take(keep))
-    hashes = np.asarray([hash64(text) for text in rows.invoice.values], np.uint64)
+    invoices, originals = rows.invoice.take(keep), rows.original.take(keep)
+    named = _hashes(originals)
     return History(
         customers=customers,
         files=rows.table.files,
         funnel=cleaned.funnel,
         owner=owner,
-        invoice_no=rows.invoice.take(keep),
+        invoice_no=invoices,
+        original_invoice_no=originals,
         stock_code=rows.stock.take(keep),
         description=rows.description.take(keep),
         country=rows.country.take(keep),
@@ -199,13 +203,19 @@ def _history(rows: Rows, cleaned: Cleaned, everything: bool) -> History:
         time=rows.time[keep],
         amount=rows.amount[keep],
         units=rows.units[keep],
-        order=hashes[rows.invoice.codes[keep]] if len(hashes) else np.empty(0, np.uint64),
+        order=np.where(named != 0, named, _hashes(invoices)),
         file=rows.table.file[keep],
         row=rows.table.row[keep],
         occurrence=cleaned.occurrence[keep],
         event=None if rows.event is None else rows.event.take(keep),
         kept=cleaned.keep[keep],
     )
+
+
+def _hashes(texts: Texts) -> Hashes:
+    """Return a row's hash64, 0 for the empty text."""
+    hashes = np.asarray([hash64(text) if text else 0 for text in texts.values] or [0], np.uint64)
+    return hashes[texts.codes]
 
 
 def _sorted_customers(column: Texts) -> tuple[tuple[str, ...], Ints]:

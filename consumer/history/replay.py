@@ -43,6 +43,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     invoice_date: str
     customer_id: str = ""
     event_id: str = ""
+    original_invoice_no: str = ""
     description: str = ""
     country: str = ""
 
@@ -91,6 +92,7 @@ def events(history: History, chunk: int = 20_000) -> Iterator[Event]:
         columns = zip(
             part.customer_ids(),
             part.invoice_no.tolist(),
+            part.original_invoice_no.tolist(),
             part.stock_code.tolist(),
             part.description.tolist(),
             part.country.tolist(),
@@ -101,8 +103,8 @@ def events(history: History, chunk: int = 20_000) -> Iterator[Event]:
             part.time.tolist(),
             strict=True,
         )
-        for who, order, code, text, country, quantity, price, moment, event, at in columns:
-            line = Line(order, code, quantity, price, moment, who, event, text, country)
+        for who, order, original, code, text, country, quantity, price, moment, event, at in columns:
+            line = Line(order, code, quantity, price, moment, who, event, original, text, country)
             yield Event(who.encode() or None, encode(line), at)
 
 

@@ -21,14 +21,20 @@ nan = math.nan
 
 def plain_vector(ledger: Ledger, customer: int, day: int, first_day: int) -> dict[str, float]:
     """The features of one customer by a loop: docs/features.md, line by line."""
-    orders: dict[object, tuple[int, int, int, int]] = {}
+    orders: dict[object, list[tuple[int, int, int, int]]] = {}
     for (owner, order, at), (net, units, _, folded) in as_table(ledger).items():
-        if owner != customer:
-            continue
-        key: object = (order, at) if order == FOLDED else order
-        total, pieces, last, _ = orders.get(key, (0, 0, at, 0))
-        orders[key] = (total + net, pieces + units, max(last, at), folded)
-    counted = [(net, units, at, folded or int(net > 0)) for net, units, at, folded in orders.values()]
+        if owner == customer:
+            key: object = (order, at) if order == FOLDED else order
+            orders.setdefault(key, []).append((net, units, at, folded))
+    counted = []
+    for days_of_order in orders.values():
+        total, pieces = (sum(each[i] for each in days_of_order) for i in (0, 1))
+        # A return makes no order younger: its day is the last one with something bought, if there is one.
+        sold_on = [at for net, _, at, _ in days_of_order if net > 0]
+        at = max(sold_on or [at for *_, at, _ in days_of_order])
+        counted.append((total, pieces, at, days_of_order[0][3] or int(total > 0)))
+    nets = [net for days_of_order in orders.values() for net, *_ in days_of_order]
+    sold, came_back = sum(net for net in nets if net > 0), -sum(net for net in nets if net < 0)
     bought = [(net, units, at, count) for net, units, at, count in counted if count]
     frequency = sum(count for *_, count in bought)
     gross = sum(net for net, *_ in counted if net > 0)
@@ -40,7 +46,7 @@ def plain_vector(ledger: Ledger, customer: int, day: int, first_day: int) -> dic
         "basket_value": gross / 10_000 / max(frequency, 1),
         "basket_items": sum(units for net, units, _, _ in counted if net > 0) / max(frequency, 1),
         "mean_gap": nan,
-        "return_rate": sum(-net for net, *_ in counted if net < 0) / gross if gross else nan,
+        "return_rate": came_back / sold if sold else nan,
     }
     if frequency > 1:
         days = [at for _, _, at, _ in bought]
@@ -98,6 +104,9 @@ def in_horizon(orders: pd.DataFrame) -> pd.DataFrame:
     summed = recent.groupby(["CustomerID", "InvoiceNo"]).agg(
         net=("net", "sum"), units=("units", "sum"), day=("day", "max")
     )
+    # The last day of an order on which more was bought than given back; where there is none, its last day.
+    sold_on = recent[recent["net"] > 0].groupby(["CustomerID", "InvoiceNo"])["day"].max()
+    summed["day"] = sold_on.reindex(summed.index).fillna(summed["day"]).astype("int64")
     return summed.reset_index()
 
 
@@ -115,8 +124,9 @@ def test_the_vectors_of_the_dataset_are_what_pandas_computes(
 ) -> None:
     customers, found = everyone
     bought = in_horizon[in_horizon["net"] > 0].groupby("CustomerID")
-    returned = in_horizon[in_horizon["net"] < 0].groupby("CustomerID")
     gross = bought["net"].sum()
+    days_of_orders = orders[orders["day"] >= DAY - HORIZON].set_index("CustomerID")["net"]
+    sold, came_back = (by.groupby("CustomerID").sum() for by in (days_of_orders.clip(0), -days_of_orders.clip(None, 0)))
     table = pd.DataFrame(index=list(customers))
     table["recency"] = DAY - bought["day"].max()
     table["tenure"] = DAY - orders.groupby("CustomerID")["day"].min()
@@ -129,7 +139,7 @@ def test_the_vectors_of_the_dataset_are_what_pandas_computes(
     table["basket_value"] = gross / 10_000 / bought.size()
     table["basket_items"] = bought["units"].sum() / bought.size()
     table["mean_gap"] = ((bought["day"].max() - bought["day"].min()) / (bought.size() - 1)).where(bought.size() > 1)
-    table["return_rate"] = returned["net"].sum().mul(-1).reindex(gross.index).fillna(0) / gross
+    table["return_rate"] = (came_back / sold).where(sold > 0)
     undefined = ["recency", "mean_gap", "return_rate"]
     table = table.fillna({name: 0 for name in NAMES if name not in undefined})
     assert set(table.columns) == set(NAMES)
@@ -159,12 +169,60 @@ def test_a_return_does_not_rejuvenate() -> None:
     assert found["return_rate"].tolist() == [0.2]
 
 
-def test_a_return_on_the_same_order_lowers_its_net() -> None:
+def test_an_order_that_came_back_whole_is_no_order_any_more() -> None:
     ledger = from_lines(columns([Line(0, 1, 15_000, 500, 5), Line(0, 1, 15_020, -500, -5)]))
     found = vectors(ledger, 1, 15_030, np.array([15_000]))
     assert found.values["frequency"].tolist() == [0]
     assert np.isnan(found.values["recency"]).all()
+    assert found.values["return_rate"].tolist() == [1]
     assert not found.clustered.any()
+
+
+def test_recency_goes_back_to_the_order_before_when_the_last_one_came_back_whole() -> None:
+    rows = [Line(0, 1, 15_000, 300, 3), Line(0, 2, 15_020, 500, 5), Line(0, 2, 15_025, -500, -5)]
+    found = vectors(from_lines(columns(rows)), 1, 15_030, np.array([15_000])).values
+    assert (found["recency"].tolist(), found["frequency"].tolist()) == ([30], [1])
+    assert (found["monetary"].tolist(), found["basket_value"].tolist()) == ([0.03], [0.03])
+
+
+def test_what_comes_back_of_an_order_makes_it_no_younger() -> None:
+    rows = [Line(0, 1, 15_000, 300, 3), Line(0, 2, 15_080, 500, 5), Line(0, 1, 15_090, -100, -1)]
+    found = vectors(from_lines(columns(rows)), 1, 15_100, np.array([15_000])).values
+    assert (found["recency"].tolist(), found["frequency"].tolist()) == ([20], [2])
+    assert found["mean_gap"].tolist() == [80]
+    # The return corrects the order where it was bought, which is outside the window of 30 days.
+    assert (found["frequency_30"].tolist(), found["monetary_30"].tolist()) == ([1], [0.05])
+    assert found["monetary_365"].tolist() == found["monetary"].tolist() == [0.07]
+    assert found["basket_value"].tolist() == [0.035]
+    assert found["return_rate"].tolist() == [100 / 800]
+
+
+def test_a_return_counts_the_same_in_the_return_rate_whether_it_names_its_order_or_not() -> None:
+    tied = [Line(0, 1, 15_000, 500, 5), Line(0, 1, 15_020, -100, -1)]
+    alone = [tied[0], tied[1]._replace(order=2)]
+    rates = [
+        vectors(from_lines(columns(r)), 1, 15_030, np.array([15_000])).values["return_rate"] for r in (tied, alone)
+    ]
+    assert rates[0].tolist() == rates[1].tolist() == [0.2]
+
+
+def test_a_return_whose_order_has_expired_stands_alone() -> None:
+    rows = [Line(0, 1, 15_000, 500, 5), Line(0, 2, 15_100, 900, 9), Line(0, 1, 15_200, -100, -1)]
+    before, _ = expire(from_lines(columns(rows)), 15_000)
+    after, _ = expire(from_lines(columns(rows)), 15_001)
+    nets = [vectors(ledger, 1, 15_365, np.array([15_000])).values["monetary"].tolist() for ledger in (before, after)]
+    assert nets == [[0.13], [0.08]]
+    found = vectors(after, 1, 15_366, np.array([15_000])).values
+    assert (found["frequency"].tolist(), found["recency"].tolist()) == ([1], [266])
+    assert found["return_rate"].tolist() == [100 / 900]
+
+
+def test_a_return_of_an_order_that_was_folded_stands_alone_and_the_order_goes_on_counting() -> None:
+    rows = [Line(0, 1, 15_000, 500, 5), Line(0, 2, 15_100, 900, 9), Line(0, 1, 15_200, -500, -5)]
+    found = vectors(fold(from_lines(columns(rows)), cap=2), 1, 15_300, np.array([15_000])).values
+    assert (found["frequency"].tolist(), found["recency"].tolist()) == ([2], [200])
+    assert found["monetary"].tolist() == [0.09]
+    assert found["return_rate"].tolist() == [500 / 1400]
 
 
 def test_an_order_of_several_days_counts_once_on_its_last_day() -> None:

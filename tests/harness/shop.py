@@ -33,11 +33,12 @@ def past(seed: int, days: int = 50, customers: int = 30, before: int = FIRST) ->
 
 def stream(seed: int, days: int = 30, customers: int = 36, first: int = FIRST) -> Iterator[dict[str, Any]]:
     """Yield order lines in the order of arrival: returns, late and repeated ones, guests and nonsense among them."""
-    rng = random.Random(seed)
+    rng, ties = random.Random(seed), random.Random(f"ties {seed}")
     sent: list[dict[str, Any]] = []
     for day in range(first, first + days):
         for order in range(rng.randrange(3, 8)):
-            for event in _order(rng, day, order, customers):
+            for made in _order(rng, day, order, customers):
+                event = _tied(ties, made, sent) if made["quantity"] < 0 else made
                 sent.append(event)
                 yield event
                 if rng.random() < 0.05:
@@ -50,6 +51,13 @@ def stream(seed: int, days: int = 30, customers: int = 36, first: int = FIRST) -
             yield {"type": "erase", "customer_id": f"c{rng.randrange(customers)}"}
         if rng.random() < 0.2:
             yield line(f"c{rng.randrange(customers)}", day + 200, event_id=f"far-{day}")
+
+
+def _tied(rng: random.Random, back: dict[str, Any], sent: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a return that may name an order of the customer, or one that nobody has placed yet."""
+    own = [each for each in sent if each["customer_id"] == back["customer_id"] and each["quantity"] > 0]
+    named = rng.choice([each["invoice_no"] for each in own] or ["nobody's"])
+    return back | rng.choice([{}, {"original_invoice_no": named}, {"original_invoice_no": named}])
 
 
 NONSENSE: tuple[dict[str, Any], ...] = (

@@ -19,6 +19,8 @@ ZONE, TODAY = "Europe/London", 20_000
 READER = Reader(ZONE, "GBP", (TODAY + 2) * DAY_SECONDS)
 GOOD = {"invoice_no": "1", "quantity": 1, "unit_price": 2.5, "customer_id": "c", "invoice_date": "2024-03-01T10:00:00"}
 
+RETURN = GOOD | {"quantity": -1, "original_invoice_no": "2"}
+
 SCALARS: list[Any] = [
     None,
     True,
@@ -99,6 +101,7 @@ VALUES: dict[str, list[Any]] = {
     "schema_version": ["1", "1.7", "2", "2.0", 1, 1.0, 1.5, 2, "one"],
     "event_id": ["h1-x", 7, "e"],
     "invoice_no": [536365, "C536365", " c7 "],
+    "original_invoice_no": [536365, 536365.0, "C536365", " 7 "],
     "quantity": [*QUANTITIES, *NUMBERS],
     "unit_price": [*PRICES, *NUMBERS],
     "invoice_date": MOMENTS,
@@ -141,12 +144,12 @@ def alike(value: bytes) -> None:
 @settings(max_examples=400)
 @given(st.data())
 def test_messages_of_any_fields_are_read_alike(data: st.DataObject) -> None:
-    message: dict[str, Any] = dict(GOOD)
+    message: dict[str, Any] = dict(data.draw(st.sampled_from([GOOD, RETURN])))
     names: list[str] = data.draw(st.lists(st.sampled_from(sorted(VALUES)), max_size=3))
     for name in names:
         pool: list[Any] = [*VALUES[name], *VALUES[name], *SCALARS, *TEXTS, *CONTAINERS]
         message[name] = data.draw(st.sampled_from(pool))
-    missing: list[str] = data.draw(st.lists(st.sampled_from(sorted(GOOD)), max_size=1))
+    missing: list[str] = data.draw(st.lists(st.sampled_from(sorted(message)), max_size=1))
     for name in missing:
         del message[name]
     alike(json.dumps(message, ensure_ascii=data.draw(st.booleans())).encode())
@@ -156,7 +159,8 @@ def test_messages_of_any_fields_are_read_alike(data: st.DataObject) -> None:
 def test_each_value_of_each_field_is_read_alike(name: str) -> None:
     for each in (*VALUES[name], *SCALARS, *TEXTS, *CONTAINERS):
         for kind in ("line", "erase", "tick"):
-            alike(json.dumps(GOOD | {"type": kind} | {name: each}).encode())
+            for line in (GOOD, RETURN):
+                alike(json.dumps(line | {"type": kind} | {name: each}).encode())
 
 
 @settings(max_examples=400)

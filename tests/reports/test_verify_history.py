@@ -10,7 +10,7 @@ import pytest
 
 from consumer.history.csv_columns import CsvOptions
 from consumer.history.csv_source import read_history as read_by_the_service
-from reports.verify_events import DAY
+from reports.verify_events import DAY, hash64
 from reports.verify_history import Reading, read_history
 from reports.verify_input import History
 from tests.consumer.history.csv_files import GOOD, HEADER, line, text, write
@@ -96,6 +96,21 @@ def test_files_that_overlap_hold_each_event_once(tmp_path: Path) -> None:
     mine = read_history([first, second], Reading(), None, 0)
     assert mine == by_the_service([first, second], CsvOptions(), None, 0)
     assert list(mine.units) == [6, 6, 7, 8]
+
+
+def test_a_return_that_names_its_order_is_read_alike(tmp_path: Path) -> None:
+    back = line(InvoiceNo="C9", Quantity="-1", InvoiceDate="2010-12-05 10:00:00")
+    named = ("536365", "536365.0", " 536365 ", "", "nan", "NULL", "C9", "x" * 256, "x" * 257)
+    rows = [(*row, number) for number in named for row in (back, line(Quantity="-2"), GOOD, back)]
+    path = write(tmp_path / "export.csv", text(rows, (*HEADER, "Original Invoice No")))
+    for repeats in ("keep", "drop"):
+        options = CsvOptions(repeats=repeats)
+        mine = read_history([path], Reading(drop_repeats=repeats == "drop"), None, 0)
+        service = read_by_the_service([path], options)
+        assert mine.row == by_the_service([path], options, None, 0).row
+        assert mine.event_id == service.event_ids()
+        assert [hash64(order) for order in mine.invoice] == service.order.tolist()
+    assert set(mine.invoice) == {"536365", "C9", "x" * 256}
 
 
 def test_slashed_dates_are_read_in_the_order_that_the_file_proves(tmp_path: Path) -> None:

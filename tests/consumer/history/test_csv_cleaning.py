@@ -9,7 +9,8 @@ import pytest
 from consumer.history.csv_cleaning import Funnel
 from consumer.history.csv_columns import CsvError, CsvOptions
 from consumer.history.csv_source import History, read_history
-from tests.consumer.history.csv_files import HEADER, line, read, text, write
+from features.identity import hash64
+from tests.consumer.history.csv_files import GOOD, HEADER, line, read, text, write
 
 MONEY = 10_000
 
@@ -41,6 +42,30 @@ def test_a_cancelled_invoice_is_a_return_whatever_the_sign_of_its_quantity(
     history = read(tmp_path, line(InvoiceNo=invoice, Quantity=quantity))
     assert history.amount.tolist() == [-3 * 25500]
     assert history.units.tolist() == [-3]
+
+
+def test_a_return_is_a_line_of_the_order_that_it_names(tmp_path: Path) -> None:
+    back = line(InvoiceNo="C536379", Quantity="-2")
+    rows = [(*GOOD, "1"), (*back, "536365.0"), (*line(InvoiceNo="7", Quantity="-1"), "nan"), (*back, "")]
+    path = write(tmp_path / "a.csv", text(rows, (*HEADER, "takes back")))
+    history = read_history([path], CsvOptions(columns={"original_invoice_no": "takes back"}))
+    assert history.order.tolist() == [hash64(number) for number in ("536365", "536365", "7", "C536379")]
+    assert history.invoice_no.tolist() == ["536365", "C536379", "7", "C536379"]
+    assert history.original_invoice_no.tolist() == ["", "536365", "", ""]
+    assert (history.funnel.count("return"), history.funnel.count("return that names its order")) == (3, 1)
+
+
+def test_a_return_that_names_a_number_too_long_is_unreadable_and_a_sold_line_is_not(tmp_path: Path) -> None:
+    rows = [(*GOOD, "x" * 257), (*line(Quantity="-1"), "x" * 256), (*line(Quantity="-1"), "x" * 257)]
+    history = read_history([write(tmp_path / "a.csv", text(rows, (*HEADER, "OriginalInvoiceNo")))])
+    assert history.row.tolist() == [2, 3]
+    assert only_reason(history) == "the number of the order that a return names is longer than 256 bytes"
+
+
+def test_a_return_that_names_another_order_is_no_exact_repeat(tmp_path: Path) -> None:
+    rows = [(*line(Quantity="-1"), number) for number in ("1", "2", "1")]
+    history = read_history([write(tmp_path / "a.csv", text(rows, (*HEADER, "original_invoice_no")))])
+    assert history.funnel.count("exact repeat") == 1
 
 
 @pytest.mark.parametrize("price", ["0", "0.00", "-1.5"])

@@ -23,6 +23,7 @@ from consumer.history.replay import (
     parse_speed,
     tick,
 )
+from features.identity import hash64
 from features.transaction import DAY_SECONDS, EPOCH_ORDINAL, decode
 from tests.consumer.history.csv_files import line, read, text, write
 from tests.harness.exports import small_export
@@ -78,6 +79,18 @@ def test_the_stream_reads_the_very_lines_that_a_bootstrap_folds(history: History
         assert np.array_equal(getattr(batch.lines, name), getattr(wanted, name)), name
     assert np.array_equal(batch.time, ordered.time)
     assert batch.of_history.all()
+
+
+def test_a_return_is_published_with_the_order_that_it_names_and_read_as_one_of_it(tmp_path: Path) -> None:
+    header = ("InvoiceNo", "InvoiceDate", "Quantity", "UnitPrice", "CustomerID", "original_invoice_no")
+    sold, back = ("1", "2011-06-01 09:00:00", "3"), ("C2", "2011-06-03 09:00:00", "-1")
+    rows = [(*sold, "2.5", "7", "9"), (*back, "2.5", "7", "1"), (*back, "2.5", "7", "")]
+    history = read_history([write(tmp_path / "a.csv", text(rows, header))])
+    found = list(events(history))
+    assert [json.loads(event.value).get("original_invoice_no") for event in found] == [None, "1", None]
+    values = [event.value for event in found]
+    batch = decode([0, 1, 2], [b"7"] * 3, values, [0] * 3, zone=ZoneInfo("UTC"), currency="GBP", today=20_000)
+    assert batch.lines.order.tolist() == history.order.tolist() == [hash64(n) for n in ("1", "1", "C2")]
 
 
 def test_ids_do_not_depend_on_what_is_published(tmp_path: Path) -> None:
