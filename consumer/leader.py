@@ -1,12 +1,13 @@
 """The leader: the owner of partition 0 makes the day's model from every partition's snapshot (PROTOCOL C6).
 
 snapshot(D) of each partition --add--> statistics --learner--> version v+1 --compare-and-set--> registry
+                                       sample     --challenger, every 14 days; rescue, where a cluster died
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol, TypeGuard
 
 import msgspec
 import numpy as np
@@ -16,9 +17,10 @@ from consumer.partition import EVERYONE, Clock, PartitionState, SnapshotRecord, 
 from consumer.step import read_rows
 from consumer.stored import read_msgpack
 from features.store import Fence, Store
-from models.bundle import Bundle, successor
-from models.learner import Evidence, Learner, refinement_due
-from models.population import Statistics, StatisticsError
+from models.bundle import Bundle, content_hash, same_space, segment_ids, successor
+from models.candidate import Candidate
+from models.learner import Evidence, Learner, challenge_due, refinement_due
+from models.population import Statistics, StatisticsError, dying
 from models.population import decode as decode_statistics
 
 EVENT_DEADLINE_S = 30.0
@@ -34,6 +36,11 @@ class Registry(Protocol):
     def load(self, version: int) -> Bundle | None: ...
     def publish(self, bundle: Bundle, expected: int | None) -> bool: ...
     def keep(self, bundle: Bundle) -> bool: ...
+    def propose(self, candidate: Candidate) -> int: ...
+
+
+Renewal = Literal["adopt", "propose", "off"]
+"""What a challenger that wins and a rescue become: the model, a candidate for a person to promote, or nothing."""
 
 
 def deadline_of(clock: Clock) -> float:
@@ -58,15 +65,17 @@ class Leader:
         *,
         clock: Clock,
         refine_every_days: int,
+        renewal: Renewal = "off",
     ) -> None:
         self._store, self._registry, self._learner, self._observer = store, registry, learner, observer
-        self._clock, self._refine_every = clock, refine_every_days
+        self._clock, self._refine_every, self._renewal = clock, refine_every_days, renewal
         self._waiting: tuple[int, float] | None = None
 
-    def lead(self, day: int, partitions: int, elapsed: float) -> Bundle | None:
+    def lead(self, day: int, partitions: int, elapsed: float, frozen_until: int | None = None) -> Bundle | None:
         """Publish the model of `day` if it is not there yet and its snapshots are; return what was published.
 
-        elapsed: seconds of a clock that never steps back.
+        elapsed: seconds of a clock that never steps back; frozen_until: the last day on which nothing is learned: the
+        day's model is then the present one under the next number, so that nobody waits for it.
         """
         number = self._registry.current()
         current = None if number is None else self._registry.load(number)
@@ -79,8 +88,11 @@ class Leader:
         if late and not self._overdue(day, elapsed):
             return None
         self._waiting = None
-        snapshots = {partition: snapshot for partition, snapshot in found.items() if snapshot is not None}
-        made = self._learner.update(current, self._evidence(day, current, snapshots))
+        snapshots = {p: snapshot for p, snapshot in found.items() if self._fits(snapshot, current)}
+        if frozen_until is not None and day <= frozen_until:
+            made = successor(current, day=day, created_by="freeze")
+        else:
+            made = self._learned(current, day, snapshots)
         newest = max(state.sweep.version for state in states.values())
         made = msgspec.structs.replace(made, version=max(made.version, newest + 1))
         if not self._registry.publish(made, expected=current.version):
@@ -99,6 +111,49 @@ class Leader:
         again = msgspec.structs.replace(again, version=newest + 1)
         if self._registry.publish(again, expected=current.version):
             self._observer.model_published(again, 0)
+
+    def _learned(self, current: Bundle, day: int, snapshots: Mapping[int, SnapshotRecord]) -> Bundle:
+        """Return the learner's model, or the one that takes its place."""
+        evidence = self._evidence(day, current, snapshots)
+        made = self._learner.update(current, evidence)
+        if self._renewal == "off" or made.schema < 2 or not len(evidence.sample):
+            return made
+        renewed = self._renewed(msgspec.structs.replace(made, version=current.version), evidence, current)
+        if renewed is None:
+            return made
+        candidate = msgspec.structs.replace(renewed.bundle, parent=content_hash(current))
+        if self._renewal == "adopt":
+            return candidate
+        self._registry.propose(msgspec.structs.replace(renewed, bundle=candidate))
+        return made
+
+    @staticmethod
+    def _renewed(made: Bundle, evidence: Evidence, current: Bundle) -> Candidate | None:
+        """Return a rescue where a cluster is dying, else a challenger that wins, where one is due; None for neither."""
+        from models.challenger import challenge, rescue  # scikit-learn takes seconds
+        from models.selection import SelectionError
+
+        rescued = rescue(made, evidence.sample, evidence.day)
+        if rescued is not None:
+            return Candidate(rescued, "a cluster had hardly anybody left")
+        if not challenge_due(current, evidence.day):
+            return None
+        try:
+            found = challenge(made, evidence.sample, evidence.day)
+        except SelectionError:  # fewer different customers than clusters: nothing to fit
+            return None
+        if not found.wins:
+            return None
+        return Candidate(found.challenger, "a fit from scratch is clearly better", found.gain, found.overlap)
+
+    def _fits(self, snapshot: SnapshotRecord | None, current: Bundle) -> TypeGuard[SnapshotRecord]:
+        """Say whether a snapshot counts the present model's clusters: one that came late may tell of others."""
+        if snapshot is None:
+            return False
+        if snapshot.version == current.version:
+            return True
+        under = self._registry.load(snapshot.version)
+        return under is not None and segment_ids(under) == segment_ids(current) and same_space(under, current)
 
     def _overdue(self, day: int, elapsed: float) -> bool:
         if self._waiting is None or self._waiting[0] != day:
@@ -127,9 +182,10 @@ class Leader:
                 raise StatisticsError(f"a snapshot's statistics are {part.shape}, the model is {total.shape}")
             total = total + part
         refine = refinement_due(bundle, day, self._refine_every)
+        renewing = self._renewal != "off" and (challenge_due(bundle, day) or dying(total.n).any())
         nobody = np.empty((0, d), np.int64)
         sample = touched = nobody
-        if refine:
+        if refine or renewing:
             sample = self._rows("sample", snapshots, d, 0)
         if self._learner.needs_touched:
             touched = self._rows("touched", snapshots, d, 1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from consumer.leader import Registry
+from consumer.leader import Registry, Renewal
 from consumer.observer import Observer
 from consumer.partition import History, Rules
 from consumer.ports import Sink, Source, TopicReader
@@ -41,6 +41,7 @@ class Plan:
     partition_of: Callable[[str], int]
     erasure_key: bytes = field(repr=False)
     refine_every_days: int = 7
+    renewal: Renewal = "off"
     namespace: str = ""
     topic_id: str | None = None
     """Of the input topic that the state was made from; None where topics have no ids."""

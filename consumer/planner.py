@@ -3,6 +3,7 @@
 model unknown       a sweep under a newer one            (PROTOCOL C7)
 a sweep is running  its next chunk; by the wall clock every other unit is events
 statistics broken   a sweep that rebuilds them           (PROTOCOL C4)
+a model is promoted a sweep of the same day under it
 the day turns       by the wall clock at once; by the event clock when all keep step and the model is there (C6)
 else                events
 """
@@ -48,6 +49,8 @@ class Planner:
         self._now, self._elapsed = now, elapsed
         self.waiting = False
         """Somebody waits for another partition or for a model: look again soon."""
+        self.promoted = 0
+        """The version that a person chose last: everybody is swept under it at once."""
         self._turns_ends: dict[int, int] | None = None
         self._turns_standings: dict[int, Standing] | None = None
 
@@ -66,6 +69,9 @@ class Planner:
             turn_of_events = begun and self._plan.rules.clock == "wall" and lane.swept_last and lane.buffer is not None
             return self._events(lane) if turn_of_events else self._chunk(lane)
         if lane.state.sweep.number == 0 or not lane.statistics.is_valid:
+            return self._begin(lane, max(lane.state.day, self._wall_day(lane)))
+        # Where the registry has lost the promoted version nobody can be swept under it.
+        if lane.state.sweep.version < self.promoted <= self.live_model().version:
             return self._begin(lane, max(lane.state.day, self._wall_day(lane)))
         if self._plan.rules.clock == "wall":
             day = self._wall_day(lane)

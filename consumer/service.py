@@ -222,6 +222,7 @@ def plan_of(settings: Settings, binding: Binding) -> Plan:
         partition_of=local_partition_of(binding.partitions),
         erasure_key=settings.erasure_key_bytes,
         refine_every_days=settings.refine_every_days,
+        renewal=settings.renewal,
         namespace=settings.namespace,
         topic_id=binding.topic_id,
         instance=settings.instance,

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     refine_every_days: int = Field(
         7, ge=1, description="Days between refinements to convergence; each makes clusters equal batch again."
     )
+    renewal: Literal["adopt", "propose", "off"] = Field(
+        "adopt",
+        description="What becomes of a fit from scratch that beats the model every 14 days, or of a dying cluster's "
+        "rescue: the model, a candidate to promote, or nothing.",
+    )
     emit: Literal["changes", "all"] = Field("changes", description="`all` publishes every re-scoring, not only moves.")
     erasure_key: SecretStr | None = Field(
         None, description="Key of the hash under which erased ids are remembered; derived from the namespace if unset."

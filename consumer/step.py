@@ -26,7 +26,7 @@ from features.identity import position
 from features.ledger import Ints, Ledger, Lines, fold, from_lines, merge
 from features.transaction import DAY_SECONDS, Batch, Reason, Refusal
 from features.vector import Flags
-from models.bundle import Bundle
+from models.bundle import Bundle, same_space
 from models.centroids import Indices
 from models.population import Statistics, StatisticsError
 from models.scoring import Scores, rescored, score
@@ -339,7 +339,7 @@ def turned(
     shown = rows if context.rules.emit == "all" else changed
     stays = by_silence = labels == old
     previous = context.previous
-    if len(changed) and previous is not None and previous.features == bundle.features:
+    if len(changed) and previous is not None and same_space(previous, bundle):
         # The vectors are the same under both models: only the distances differ.
         by_silence = stays | (rescored(scores, previous).labels(old, previous) == labels)
     elif previous is None:

@@ -2,6 +2,8 @@
 
 {<namespace>:model}:paused    string  JSON, `Pause`: nothing may be written now; absent: it may
 {<namespace>:model}:binding   string  JSON (features.redis_generation): here only its schema
+{<namespace>:model}:frozen    string  JSON, `Freeze`: the centroids do not move; absent: they do
+{<namespace>:model}:<g>:promoted  string  number of a version that a person chose: everybody is swept under it at once
 """
 
 from __future__ import annotations
@@ -22,6 +24,13 @@ class Pause(msgspec.Struct, frozen=True):
         return f"paused by an operator since {self.since}{because}; `segmenter resume` lets it go on"
 
 
+class Freeze(msgspec.Struct, frozen=True):
+    """Until which day (since 1970-01-01, itself included) no model is learned, and why, in the operator's words."""
+
+    until: int
+    reason: str = ""
+
+
 class _Schema(msgspec.Struct):
     schema: int = 1
 
@@ -36,7 +45,21 @@ def paused_key(namespace: str) -> bytes:
     return f"{{{namespace}:model}}:paused".encode()
 
 
-def orders_of(pause: bytes | None, binding: bytes | None) -> Orders:
+def frozen_key(namespace: str) -> bytes:
+    """Return the name of the freeze; like the pause it outlives a generation."""
+    return f"{{{namespace}:model}}:frozen".encode()
+
+
+def promoted_key(namespace: str, generation: str) -> bytes:
+    """Return the name of the number of the version that was promoted last."""
+    return f"{{{namespace}:model}}:{generation}:promoted".encode()
+
+
+def orders_of(pause: bytes | None, binding: bytes | None, freeze: bytes | None, promoted: bytes | None) -> Orders:
     """Return the orders in what the store holds. Raises `msgspec.DecodeError`."""
-    paused = None if pause is None else str(msgspec.json.decode(pause, type=Pause))
-    return Orders(paused, None if binding is None else msgspec.json.decode(binding, type=_Schema).schema)
+    return Orders(
+        paused=None if pause is None else str(msgspec.json.decode(pause, type=Pause)),
+        schema=None if binding is None else msgspec.json.decode(binding, type=_Schema).schema,
+        frozen_until=None if freeze is None else msgspec.json.decode(freeze, type=Freeze).until,
+        promoted=0 if promoted is None else msgspec.json.decode(promoted, type=int),
+    )

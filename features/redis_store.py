@@ -17,7 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from features.orders import binding_key, orders_of, paused_key
+from features.orders import binding_key, frozen_key, orders_of, paused_key, promoted_key
 from features.store import (
     Chunk,
     Commit,
@@ -225,7 +225,12 @@ class RedisStore:
 
     def orders(self) -> Orders:
         namespace = self.keys.namespace
-        asked = [paused_key(namespace), binding_key(namespace)]
+        asked = [
+            paused_key(namespace),
+            binding_key(namespace),
+            frozen_key(namespace),
+            promoted_key(namespace, self._generation.decode()),
+        ]
         return orders_of(*guarded(lambda: self._redis.mget(asked)))
 
     def raise_epoch(self, partition: int, epoch: int, owner: str = "") -> None:

@@ -120,11 +120,15 @@ class Chunk:
 class Orders(NamedTuple):
     """What the operator asks of every worker of a namespace.
 
-    paused: why nothing may be written now, None where it may; schema: that of the live generation, None without one.
+    paused: why nothing may be written now, None where it may; schema: that of the live generation, None without one;
+    frozen_until: the last day (since 1970-01-01) on which no model is learned; promoted: the version that a person
+    chose last, under which everybody is swept at once, 0 for none.
     """
 
     paused: str | None
     schema: int | None
+    frozen_until: int | None = None
+    promoted: int = 0
 
 
 class Store(Protocol):

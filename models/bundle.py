@@ -58,14 +58,15 @@ class Segment(msgspec.Struct, frozen=True):
     name: str
 
 
-Fate = Literal["born", "continued", "split", "merged", "retired"]
+Fate = Literal["born", "continued", "split", "merged", "retired", "restored"]
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What became of a segment between a version and its parent (models.lineage).
 
     id: the segment it is about; kin: of a split the segment it came out of, of a merger the one it went into, else
-    None; customers: how many of those who were compared tell so.
+    None; customers: how many of those who were compared tell so. Restored is a segment that an older model, put back by
+    a person, brought back with it.
     """
 
     fate: Fate
@@ -98,8 +99,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Since schema 2 -- recency_offset: the recency coordinate is log(days + offset), 1 or more; lineage: what became of
     each segment, where this version was fitted anew; retired_id: the greatest id of a segment that is no more, 0 for
-    none, so that no id comes back; named: ids whose name a person gave; replaced: of a rollback, the first version
-    whose moves it takes back.
+    none, so that no id comes back; named: ids whose name a person gave; replaced: since a rollback, the
+    versions first <= v < stop whose moves it takes back.
     """
 
     version: int
@@ -120,7 +121,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lineage: tuple[Change, ...] = ()
     retired_id: int = 0
     named: tuple[int, ...] = ()
-    replaced: int | None = None
+    replaced: tuple[int, int] | None = None
 
     @property
     def k(self) -> int:
@@ -185,7 +186,6 @@ def successor(
         scale=bundle.scale if scale is None else tuple(scale.tolist()),
         sizes=bundle.sizes if sizes is None else sizes,
         lineage=(),
-        replaced=None,
     )
 
 
@@ -207,6 +207,15 @@ def scale_array(bundle: Bundle) -> Floats:
 def segment_ids(bundle: Bundle) -> tuple[int, ...]:
     """Return the clusters' segment ids in the order of the centroids."""
     return tuple(segment.id for segment in bundle.segments)
+
+
+def same_space(one: Bundle, other: Bundle) -> bool:
+    """Say whether a customer has the same coordinates under both models."""
+    return (one.features, one.recency_offset, one.horizon_days) == (
+        other.features,
+        other.recency_offset,
+        other.horizon_days,
+    )
 
 
 def segment_of(bundle: Bundle, segment_id: int) -> Segment | None:
@@ -242,6 +251,10 @@ def _complaints(bundle: Bundle) -> list[tuple[bool, str]]:
         ),
         (not 1 <= bundle.recency_offset <= MAX_HORIZON, f"a recency offset of {bundle.recency_offset} days cannot be"),
         (not 0 <= bundle.retired_id <= MAX_SEGMENT_ID, f"a retired segment cannot have the id {bundle.retired_id}"),
+        (
+            bundle.replaced is not None and not 1 <= bundle.replaced[0] < bundle.replaced[1] <= bundle.version,
+            f"versions {bundle.replaced} cannot have been replaced",
+        ),
         (not set(bundle.named) <= set(ids), f"of the segments {bundle.named} named by hand some are not there"),
         (not 1 <= bundle.version <= MAX_VERSION, "a version is 1 or greater, and no more than 2^53"),
         (not -719_163 < bundle.day <= 2_932_896, f"day {bundle.day} is none of the calendar"),

@@ -19,21 +19,15 @@ from features.vector import COORDINATE_SCALE, Floats
 from models.bundle import Bundle, Maker, centroid_array, rows, scale_array, segment_ids
 from models.centroids import Indices, distances, nearest
 from models.lineage import descend, overlap_of
-from models.population import Statistics, means_from
+from models.population import Statistics, dying, means_from
 from models.selection import Terms, fit, found
 from models.sklearn_refine import converge
-
-CHALLENGE_EVERY = 14
-"""Days between two challenges."""
 
 LEAST_GAIN = 1.01
 """How many times the challenger's inertia the present one is, at least: batch's own optima lie within .05 %."""
 
 LEAST_OVERLAP = 0.9
 """Least share of the customers who keep their segment; a better clustering of other people is a person's decision."""
-
-DYING = 0.001
-"""A cluster with a smaller share of the customers is dying: its centroid follows a handful, and then nobody."""
 
 
 class Challenge(NamedTuple):
@@ -82,14 +76,13 @@ def rescue(bundle: Bundle, coordinates: Ints, day: int) -> Bundle | None:
     other people. coordinates: int64 (n, d), a uniform sample of the clustered customers.
     """
     before = _clusters(bundle, coordinates)
-    least = max(1.0, DYING * len(coordinates))
-    alive = np.flatnonzero(np.bincount(before, minlength=bundle.k) >= least)
+    alive = np.flatnonzero(~dying(np.bincount(before, minlength=bundle.k)))
     if len(alive) in (0, bundle.k):
         return None
     scale, centroids = scale_array(bundle), centroid_array(bundle)[alive]
     while len(centroids) < bundle.k:
         tried = [_halved(coordinates, centroids, scale, c) for c in range(len(centroids))]
-        living = [labels for labels in tried if labels is not None and np.bincount(labels).min() >= least]
+        living = [labels for labels in tried if labels is not None and not dying(np.bincount(labels)).any()]
         if not living:  # too few different customers, or a few far from everybody else
             return None
         after = min(living, key=lambda labels: _inertia(coordinates, labels, scale))

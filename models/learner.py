@@ -27,6 +27,10 @@ REFINE_EVERY = 7
 """Days between refinements: 1 keeps closest to batch with 2.4 times the returns to a segment just left."""
 
 
+CHALLENGE_EVERY = 14
+"""Days between two challenges by a fit from scratch (models.challenger)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What a day leaves to learn from; coordinates are int64 in 2^-24 of log units.
@@ -59,6 +63,11 @@ def refinement_due(bundle: Bundle, day: int, every: int = REFINE_EVERY) -> bool:
     a replay does the same, and days that were left out do not skip a refinement.
     """
     return day // every > bundle.day // every or bundle.version <= every
+
+
+def challenge_due(bundle: Bundle, day: int) -> bool:
+    """Return whether the model made of `day` meets a challenger: a function of the present model and the day alone."""
+    return day // CHALLENGE_EVERY > bundle.day // CHALLENGE_EVERY
 
 
 class Learner(Protocol):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -27,6 +28,7 @@ from models import segments
 from models.bundle import (
     Bundle,
     Change,
+    Fate,
     Maker,
     Segment,
     centroid_array,
@@ -118,6 +120,51 @@ def descend(parent: Bundle, fitted: Bundle, overlap: Ints, *, day: int, created_
         retired_id=max(parent.retired_id, *gone, 0) if gone else parent.retired_id,
         named=tuple(n for n in parent.named if n not in gone),
         replaced=None,
+    )
+    validate(made)
+    return made
+
+
+def reinstate(
+    parent: Bundle,
+    former: Bundle,
+    overlap: Ints,
+    *,
+    day: int,
+    created_by: Literal["promote", "rollback"],
+    replaced: tuple[int, int] | None = None,
+) -> Bundle:
+    """Return the version after `parent` with all that an older version of the same registry held, its ids included.
+
+    overlap: int64 (parent.k, former.k). The only way in which a retired id comes back: it means what it meant.
+    """
+    ids, back = set(segment_ids(parent)), set(segment_ids(former))
+    into = kinship(overlap).into.tolist()
+    changes = [
+        Change(
+            "continued" if segment.id in ids else "restored",
+            segment.id,
+            segment.name,
+            None,
+            int(overlap[:, j].sum()),
+        )
+        for j, segment in enumerate(former.segments)
+    ]
+    for i, segment in enumerate(parent.segments):
+        if segment.id not in back:
+            kin = former.segments[into[i]].id if into[i] >= 0 else None
+            fate: Fate = "retired" if kin is None else "merged"
+            changes.append(Change(fate, segment.id, segment.name, kin, int(overlap[i].sum())))
+    made = msgspec.structs.replace(
+        former,
+        version=parent.version + 1,
+        parent=content_hash(parent),
+        day=day,
+        created_by=created_by,
+        schema=parent.schema,
+        lineage=tuple(changes),
+        retired_id=max(parent.retired_id, former.retired_id, *(ids - back), 0),
+        replaced=replaced,
     )
     validate(made)
     return made

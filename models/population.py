@@ -18,12 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.ledger import Ints
-from features.vector import COORDINATE_SCALE, Floats
+from features.vector import COORDINATE_SCALE, Flags, Floats
 from models.bundle import Bundle, centroid_array, successor
 from models.centroids import Indices
 
 FRACTION_BITS = 24
 _HALF = 1 << (FRACTION_BITS - 1)
+
+DYING = 0.001
+"""A cluster with a smaller share of the customers is dying: its centroid follows a handful, and then nobody."""
 
 SCHEMA = 1
 _HEADER = struct.Struct("<BBHHH")
@@ -109,6 +112,11 @@ def decode(data: bytes) -> Statistics:
     numbers = np.frombuffer(body, "<i8", offset=_HEADER.size).astype(np.int64)
     n, sums, squares = np.split(numbers, [k, k + k * d])
     return Statistics(n, sums.reshape(k, d), squares.reshape(k, d))
+
+
+def dying(sizes: Ints) -> Flags:
+    """Flag the clusters with hardly anybody: nobody, or less than `DYING` of all. sizes: int64 (k,); returns (k,)."""
+    return sizes < max(1.0, DYING * int(sizes.sum()))
 
 
 def scale_from(statistics: Statistics) -> Floats:

@@ -3,6 +3,8 @@
     {<namespace>:model}:<g>:current    string  number of the live version
     {<namespace>:model}:<g>:<number>   string  the bundle's canonical JSON, never changed once written
     {<namespace>:model}:<g>:hashes     hash    number -> content hash; bytes that have another are refused by name
+    {<namespace>:model}:<g>:promoted   string  number of the version that a person chose last (features.orders)
+    {<namespace>:model}:<g>:candidates hash    name -> JSON, `Candidate`: proposed, live at no time; the newest few
 
 Guarantee: versions are published by compare-and-set on `current`, so two leaders never publish the same
 number; every version stays, so that any output record can be recomputed.
@@ -13,23 +15,35 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 import redis
 
 from features.redis_store import guarded
 from features.store import InvalidKey
-from models.bundle import Bundle, BundleError, content_hash, decode, encode
+from models.bundle import Bundle, BundleError, content_hash, decode, encode, validate
+from models.candidate import CANDIDATES, Candidate
 
 _NUMBER = re.compile(rb"[1-9]\d{0,15}")
 
 _PUBLISH = """
--- KEYS 1 current, 2 the new version's bundle, 3 hashes
--- ARGV 1 the expected number ('' for none), 2 the new number, 3 the bundle, 4 its hash
+-- KEYS 1 current, 2 the new version's bundle, 3 hashes, 4 promoted
+-- ARGV 1 the expected number ('' for none), 2 the new number, 3 the bundle, 4 its hash, 5 '1': a person chose it
 local current = redis.call('GET', KEYS[1]) or ''
 if current ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[4])
 redis.call('SET', KEYS[2], ARGV[3])
 redis.call('SET', KEYS[1], ARGV[2])
+if ARGV[5] == '1' then redis.call('SET', KEYS[4], ARGV[2]) end
 return 1
+"""
+
+_PROPOSE = """
+-- KEYS 1 candidates; ARGV 1 the candidate, 2 how many are kept. A name is a number, one above the greatest.
+local newest = 0
+for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do newest = math.max(newest, tonumber(name)) end
+redis.call('HSET', KEYS[1], newest + 1, ARGV[1])
+redis.call('HDEL', KEYS[1], newest + 1 - ARGV[2])
+return newest + 1
 """
 
 _KEEP = """
@@ -52,6 +66,7 @@ class RedisRegistry:
         self._prefix = f"{{{namespace}:model}}:{generation}:"
         self._publish = client.register_script(_PUBLISH)
         self._keep = client.register_script(_KEEP)
+        self._propose = client.register_script(_PROPOSE)
 
     def current(self) -> int | None:
         """Return the live version's number; None before the first. Raises `StoreError`."""
@@ -79,11 +94,38 @@ class RedisRegistry:
             raise InvalidKey(key, "is not the model that was published under this number")
         return bundle
 
-    def publish(self, bundle: Bundle, expected: int | None) -> bool:
-        """Make `bundle` the live version if `expected` still is; return whether it was."""
+    def publish(self, bundle: Bundle, expected: int | None, *, promoted: bool = False) -> bool:
+        """Make `bundle` the live version if `expected` still is; return whether it was.
+
+        promoted: everybody is swept under it at once, not at the next turn of the day.
+        """
         over = "" if expected is None else expected
-        args: list[Any] = [over, bundle.version, encode(bundle), content_hash(bundle)]
-        return bool(guarded(lambda: self._publish(keys=self._keys(bundle), args=args)))
+        args: list[Any] = [over, bundle.version, encode(bundle), content_hash(bundle), "1" if promoted else ""]
+        keys = [*self._keys(bundle), self._prefix + "promoted"]
+        return bool(guarded(lambda: self._publish(keys=keys, args=args)))
+
+    def versions(self) -> list[int]:
+        """Return the numbers of all versions that are kept, in their order."""
+        found: list[bytes] = guarded(lambda: self._redis.hkeys(self._prefix + "hashes"))
+        return sorted(int(number) for number in found)
+
+    def propose(self, candidate: Candidate) -> int:
+        """Keep a candidate and return its name, a number; the oldest above `CANDIDATES` gives way."""
+        args: list[Any] = [msgspec.json.encode(candidate), CANDIDATES]
+        name: int = guarded(lambda: self._propose(keys=[self._prefix + "candidates"], args=args))
+        return name
+
+    def candidates(self) -> dict[int, Candidate]:
+        """Return the candidates by name, the oldest first. Raises `InvalidKey` where one is none."""
+        key = self._prefix + "candidates"
+        found: dict[bytes, bytes] = guarded(lambda: self._redis.hgetall(key), key.encode())
+        try:
+            read = {int(name): msgspec.json.decode(data, type=Candidate) for name, data in found.items()}
+            for candidate in read.values():
+                validate(candidate.bundle)
+        except (ValueError, msgspec.DecodeError) as error:
+            raise InvalidKey(key, f"holds what is no candidate: {error}") from error
+        return dict(sorted(read.items()))
 
     def keep(self, bundle: Bundle) -> bool:
         """Put a version back that was live, if Redis lost or damaged it; False where its number went to another one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from consumer.leader import Registry
 from features.store import Chunk, Commit, Fence, Orders, Store
 from models.bundle import Bundle
+from models.candidate import Candidate
 
 
 @dataclass(slots=True)
@@ -160,6 +161,11 @@ class OverlayRegistry:
             return False
         self._made[bundle.version] = bundle
         return True
+
+    def propose(self, candidate: Candidate) -> int:
+        """Propose nothing: nobody will look here."""
+        del candidate
+        return 0
 
     def keep(self, bundle: Bundle) -> bool:
         """Put a version back here."""

@@ -109,7 +109,8 @@ def build(make: Callable[..., _Client], **config: Any) -> _Client:
         for each, _ in inner:
             each.close()
         why = next((made.why for _, made in inner if made.why is not None), None)
-        raise transport_error(f"connecting to {where}", why or error) from error
+        user = config.get("sasl_plain_username")
+        raise transport_error(f"connecting to {where}" + (f" as {user}" if user else ""), why or error) from error
     for _, made in inner:
         made.opening = False
     return client
@@ -146,6 +147,11 @@ def _remedy(cause: BaseException, doing: str) -> str:
     if isinstance(cause, errors.UnsupportedSaslMechanismError):
         return "; SEGMENTER_KAFKA_SASL_MECHANISM must be one of the brokers' sasl.enabled.mechanisms"
     unheard = doing.startswith("connecting") and "socket disconnected" in str(cause)
+    if unheard and " as " in doing:  # a broker in a hurry closes the connection before its refusal is heard
+        return (
+            "; does that listener speak SEGMENTER_KAFKA_SECURITY_PROTOCOL, and do the brokers know "
+            "SEGMENTER_KAFKA_SASL_USER and its password?"
+        )
     if unheard or any(sign in str(cause) for sign in ("Invalid frame length", "WRONG_VERSION_NUMBER")):
         return "; does that listener speak SEGMENTER_KAFKA_SECURITY_PROTOCOL?"
     if "CERTIFICATE_VERIFY_FAILED" in str(cause):

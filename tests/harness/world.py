@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from consumer.leader import Renewal
 from consumer.observer import Silence
 from consumer.partition import History, PartitionState, Rules, Sweep, decode_state, encode_state
 from consumer.plan import Parts, Plan
@@ -28,6 +29,7 @@ from features.codec import decode_states, encode_states
 from features.identity import position
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, Segment, content_hash
+from models.candidate import Candidate
 from models.learner import Learner, learner_named
 from tests.harness.memory_kafka import Crash, MemoryKafka
 from tests.harness.memory_producer import MemoryCluster
@@ -78,6 +80,7 @@ class MemoryRegistry:
 
     def __init__(self, *bundles: Bundle, journal: Journal | None = None) -> None:
         self.versions = {bundle.version: bundle for bundle in bundles}
+        self.candidates: list[Candidate] = []
         self._journal = journal
 
     def current(self) -> int | None:
@@ -96,6 +99,10 @@ class MemoryRegistry:
         if bundle.version not in self.versions:
             self._write(bundle)
         return self.versions[bundle.version] == bundle
+
+    def propose(self, candidate: Candidate) -> int:
+        self.candidates.append(candidate)
+        return len(self.candidates)
 
     def _write(self, bundle: Bundle) -> None:
         if self._journal is not None:
@@ -158,6 +165,7 @@ class World:
         forgets_commits: bool = False,
         learner: str | Learner = "population",
         instance: str | None = None,
+        renewal: Renewal = "off",
     ) -> None:
         names = (TOPICS.input, TOPICS.output, TOPICS.dead_letters, TOPICS.erasures)
         self.kafka = MemoryKafka(dict.fromkeys(names, partitions), forgets_commits=forgets_commits)
@@ -169,7 +177,7 @@ class World:
         bundle = first_model()
         self.registry = MemoryRegistry(bundle)
         self.partitions, self.max_poll_records, self.learner = partitions, max_poll_records, learner
-        self.instance = instance
+        self.instance, self.renewal = instance, renewal
         self.rules = rules or Rules(horizon_days=60, clock="event")
         self.history = history or History()
         self.clock = Clock((FIRST_DAY - date(1970, 1, 1)).days * 86_400.0 + 400 * 86_400)
@@ -247,6 +255,7 @@ class World:
             partition_of=self.home,
             erasure_key=b"key",
             instance=self.instance,
+            renewal=self.renewal,
         )
         made = Worker(parts, plan, now=self.clock, elapsed=self.clock.elapsed, crash_point=point)
         self.workers.append(made)

@@ -1,0 +1,161 @@
+"""Models that no day's step made: a dying cluster's rescue, a challenger, a freeze, and one that a person chose."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+import numpy as np
+import pytest
+
+from features.codec import SCHEMA
+from features.store import Orders
+from models.bundle import Bundle, Segment, content_hash, segment_ids
+from reports.verify import verify
+from tests.harness.evidence import evidence
+from tests.harness.world import FIRST_DAY, World, between, day_number, first_model, line, shopping
+
+LINES = list(shopping(5, days=30))
+NOBODYS = (40.0, 40.0, 40.0)
+
+
+def shop(first: Bundle, renewal: str = "adopt") -> World:
+    world = World(renewal=renewal)  # type: ignore[arg-type]  # a word of three
+    world.registry.versions = {1: first}
+    world.begin_generation({})
+    return world
+
+
+def sell(world: World, first: int, stop: int) -> None:
+    """Publish some days and let them be swept."""
+    world.publish(*between(LINES, first, stop))
+    world.tick(FIRST_DAY + timedelta(days=stop))
+    world.settle(world.workers[-1] if world.workers else None)
+
+
+def with_a_dead_cluster() -> Bundle:
+    first = first_model()
+    return msgspec.structs.replace(
+        first,
+        centroids=(*first.centroids, NOBODYS),
+        segments=(*first.segments, Segment(13, "Loyal")),
+        sizes=(1, 1, 1),
+    )
+
+
+def test_a_dead_cluster_is_rescued_under_an_id_of_its_own() -> None:
+    world = shop(with_a_dead_cluster())
+    sell(world, 0, 10)
+    made = [bundle for bundle in world.registry.versions.values() if bundle.created_by == "rescue"]
+    assert len(made) == 1, "one rescue is enough"
+    assert 13 not in segment_ids(made[0])
+    assert made[0].retired_id == 13
+    live = world.registry.versions[max(world.registry.versions)]
+    assert 14 in segment_ids(live)
+    assert NOBODYS not in live.centroids
+    sell(world, 10, 14)
+    assert 14 in world.labels().values()
+    assert 13 not in world.labels().values()
+    assert verify(*evidence(world)).differences == ()
+
+
+def test_a_rescue_may_wait_for_a_person() -> None:
+    world = shop(with_a_dead_cluster(), "propose")
+    sell(world, 0, 10)
+    assert {bundle.created_by for bundle in world.registry.versions.values()} <= {"bootstrap", "recentre", "refine"}
+    assert "hardly anybody" in world.registry.candidates[0].why
+    assert 14 in segment_ids(world.registry.candidates[0].bundle)
+
+
+def test_no_renewal_is_no_renewal() -> None:
+    world = shop(with_a_dead_cluster(), "off")
+    sell(world, 0, 16)
+    assert NOBODYS in world.registry.versions[max(world.registry.versions)].centroids
+    assert not world.registry.candidates
+
+
+def test_a_challenger_comes_every_fourteen_days_and_wins_by_inertia(monkeypatch: pytest.MonkeyPatch) -> None:
+    fought: list[int] = []
+
+    def always_better(bundle: Bundle, sample: np.ndarray, day: int) -> object:
+        fought.append(day)
+        found = genuine(bundle, sample, day)
+        return found._replace(gain=1.5, overlap=0.95)
+
+    from models.challenger import challenge as genuine
+
+    monkeypatch.setattr("models.challenger.challenge", always_better)
+    world = shop(first_model())
+    sell(world, 0, 29)
+    first = day_number(FIRST_DAY)
+    assert [day // 14 - first // 14 for day in fought] == [1, 2]
+    made = [bundle for bundle in world.registry.versions.values() if bundle.created_by == "refit"]
+    assert [bundle.day for bundle in made] == fought
+    for bundle in made:
+        parent = next(b for b in world.registry.versions.values() if content_hash(b) == bundle.parent)
+        assert bundle.version == parent.version + 1
+    assert verify(*evidence(world)).differences == ()
+
+
+def test_a_frozen_model_stands_still_and_nobody_waits_for_it() -> None:
+    world = shop(first_model())
+    until = day_number(FIRST_DAY) + 9
+    world.store.ordered = Orders(None, SCHEMA, frozen_until=until)
+    sell(world, 0, 15)
+    versions = list(world.registry.versions.values())
+    held = [bundle for bundle in versions if bundle.created_by == "freeze"]
+    assert len(held) >= 8
+    assert {bundle.centroids for bundle in held} == {first_model().centroids}
+    assert max(bundle.day for bundle in held) == until
+    assert versions[-1].created_by in {"recentre", "refine"}
+    assert versions[-1].centroids != first_model().centroids
+    assert verify(*evidence(world)).differences == ()
+
+
+@pytest.mark.parametrize("clock", ["event", "wall"])
+def test_a_promoted_model_sweeps_everybody_at_once_without_an_event(clock: str) -> None:
+    world = World()
+    world.rules = msgspec.structs.replace(world.rules, clock=clock)
+    if clock == "wall":
+        world.clock.seconds = (day_number(FIRST_DAY) + 9.5) * 86_400
+    world.publish(*between(LINES, 0, 9))
+    worker = world.settle()
+    live = world.registry.versions[max(world.registry.versions)]
+    swapped = msgspec.structs.replace(
+        live,
+        version=live.version + 1,
+        parent=content_hash(live),
+        created_by="promote",
+        day=max(state.day for state in world.states().values()),
+        segments=(Segment(21, "New"), Segment(22, "Loyal")),
+    )
+    before = world.labels()
+    assert world.registry.publish(swapped, expected=live.version)
+    days = {p: state.day for p, state in world.states().items()}
+    world.store.ordered = Orders(None, SCHEMA, promoted=swapped.version)
+    for _ in range(400):
+        worker.turn()
+    assert {p: state.day for p, state in world.states().items()} == days
+    assert {state.sweep.version for state in world.states().values()} == {swapped.version}
+    expected = {11: 21, 12: 22}
+    after = world.labels()
+    assert set(after.values()) <= {1, 2, 21, 22}
+    kept = [after[customer] == expected.get(label, label) for customer, label in before.items()]
+    assert sum(kept) >= 0.9 * len(kept), "all but the few whom the margin held where nobody holds them now"
+    moved = [record for record in world.output() if record["model_version"] == swapped.version]
+    assert {record["cause"] for record in moved} == {"model"}
+    assert {record["customer_id"] for record in moved} == {c for c, label in before.items() if label in expected}
+    sweeps = {p: state.sweep.number for p, state in world.states().items()}
+    for _ in range(200):
+        worker.turn()
+    assert {p: state.sweep.number for p, state in world.states().items()} == sweeps, "once"
+    assert verify(*evidence(world)).differences == ()
+
+
+def test_where_the_registry_lost_the_promoted_version_nobody_waits_for_it() -> None:
+    world = World()
+    world.store.ordered = Orders(None, SCHEMA, promoted=99)
+    world.publish(line("c1", FIRST_DAY, invoice_no="i1"), line("c2", FIRST_DAY, invoice_no="i2"))
+    world.tick(FIRST_DAY + timedelta(days=3))
+    world.settle()
+    assert set(world.labels().values()) <= {11, 12}
