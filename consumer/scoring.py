@@ -80,8 +80,8 @@ def emissions(
         customer = customers[row]
         record = SegmentRecord(
             customer_id=customer,
-            segment=_segment(bundle, int(head["segment"])),
-            previous=_segment(bundle, int(head["previous"])) if head["previous"] else None,
+            segment=named_segment(bundle, int(head["segment"])),
+            previous=named_segment(bundle, int(head["previous"])) if head["previous"] else None,
             cause=why[i][0],
             revision=int(head["revision"]),
             as_of=iso(day),
@@ -104,7 +104,7 @@ def _runner(bundle: Bundle, table: Floats, second: int) -> Runner | None:
     return Runner(rival.id, rival.name, round(float(table[second]), 6))
 
 
-def _segment(bundle: Bundle, segment_id: int) -> Segment:
+def named_segment(bundle: Bundle, segment_id: int) -> Segment:
     """Return a segment by id; one that this model no longer has keeps its id and is named so."""
     return segment_of(bundle, segment_id) or Segment(segment_id, f"Segment {segment_id}")
 

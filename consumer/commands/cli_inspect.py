@@ -1,4 +1,4 @@
-"""`status`, `lookup`, `export`, `model show`, `verify`: looking at what is there."""
+"""`status`, `lookup`, `forecast`, `export`, `model show`, `verify`: looking at what is there."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def add_to(app: typer.Typer, _topics: typer.Typer, model: typer.Typer, _config: 
     """Add the verbs."""
     app.command(epilog="Example: segmenter status")(status)
     app.command(epilog="Example: segmenter lookup 12748")(lookup)
+    app.command(epilog="Example: segmenter forecast --days 30")(forecast)
     app.command(epilog="Example: segmenter export --out segments.csv")(export)
     model.command("show", epilog="Example: segmenter model show --quality")(model_show)
     app.command(epilog="Example: segmenter verify Dataset/")(verify)
@@ -63,13 +64,39 @@ def lookup(
     directory: Directory = DIRECTORY,
     as_json: Json = False,
 ) -> None:
-    """Show a customer: segment, features, revision, and where the state is; exits with 1 for an unknown id."""
+    """Show a customer: segment, next move, features, where the state is; exits with 1 for an unknown id.
+
+    The next move is that of a customer who stays silent, under the present model; none within 400 days is null.
+    """
     from consumer.commands.cli_output import Output
     from consumer.commands.lookup import show_customer
     from consumer.commands.place import placed
 
     with placed(embedded, directory, namespace=namespace) as place:
         show_customer(place, customer, Output(as_json=as_json))
+
+
+def forecast(
+    days: Annotated[int, typer.Option("--days", min=1, max=400, help="How many days of silence.")] = 30,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="So many customers at most, the greatest revenue first.")
+    ] = 20,
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Show who leaves which segment if nobody buys any more, and the revenue at stake.
+
+    Each customer's first move within so many days after his partition's day, under the model of its last sweep.
+    Revenue is what he bought in the horizon, net of returns. Read from Redis as it is; workers may run.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.forecast import show_forecast
+    from consumer.commands.place import placed
+
+    with placed(embedded, directory, namespace=namespace) as place:
+        show_forecast(place, days, limit, Output(as_json=as_json))
 
 
 def export(

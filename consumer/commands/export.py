@@ -74,13 +74,13 @@ def export(settings: Settings, out: Path, left_out: frozenset[str], progress: Te
     with whole_file(out, "--out") as file:
         writer = TableWriter(file, out.suffix)
         for partition, state in states.items():
-            for share, ids, blobs in _chunks(store, partition):
+            for share, ids, blobs in chunks(store, partition):
                 met += sum(customer in left_out for customer in ids)
                 wanted = [i for i, customer in enumerate(ids) if customer not in left_out]
                 if wanted:
                     named = [ids[i] for i in wanted]
-                    decoded = _decoded(settings, named, [blobs[i] for i in wanted])
-                    rows = _rows(named, decoded, state, binding.horizon_days, models[state.sweep.version])
+                    found = decoded(settings, named, [blobs[i] for i in wanted])
+                    rows = _rows(named, found, state, binding.horizon_days, models[state.sweep.version])
                     writer.write(rows)
                 customers += len(wanted)
                 progress("exporting", int(1000 * (partition + share)), 1000 * binding.partitions)
@@ -113,7 +113,7 @@ def read_ids(path: Path) -> frozenset[str]:
     return frozenset(ids - {""})
 
 
-def _chunks(store: RedisStore, partition: int) -> Iterator[tuple[float, list[str], list[bytes]]]:
+def chunks(store: RedisStore, partition: int) -> Iterator[tuple[float, list[str], list[bytes]]]:
     """Yield (share of the partition behind it, ids, states); who was erased meanwhile is not among them."""
     after, more = START, True
     while more:
@@ -124,7 +124,8 @@ def _chunks(store: RedisStore, partition: int) -> Iterator[tuple[float, list[str
         yield max(after, 0) / (1 << POSITION_BITS), [name for name, _ in found], [blob for _, blob in found]
 
 
-def _decoded(settings: Settings, ids: list[str], blobs: list[bytes]) -> States:
+def decoded(settings: Settings, ids: list[str], blobs: list[bytes]) -> States:
+    """Return the states of customers; one that cannot be trusted is named by its keyed hash."""
     try:
         return decode_states(blobs)
     except InvalidState as error:

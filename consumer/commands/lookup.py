@@ -11,15 +11,26 @@ import typer
 from consumer.commands.cli_output import Output, cell, plain, table
 from consumer.commands.place import Place
 from consumer.exits import ExitCode
-from consumer.partition import decode_state, iso
-from consumer.scoring import within_horizon
+from consumer.partition import PartitionState, decode_state, iso
+from consumer.scoring import named_segment, within_horizon
 from consumer.service import local_partition_of, open_state
+from consumer.silence import next_moves
 from features.codec import NO_DAY, States, decode_states
 from features.identity import canonical_id
 from features.vector import NAMES, vectors
-from models.bundle import Bundle, segment_ids, segment_of
+from models.bundle import Bundle, Segment, segment_ids, segment_of
 from models.redis_registry import RedisRegistry
 from models.scoring import Scores, score
+from reports.first_move import NEVER
+from reports.foretell import DAYS
+
+
+class NextMove(msgspec.Struct, frozen=True):
+    """The move of a customer who stays silent, under the present model; in_days: after the partition's day."""
+
+    on: str
+    in_days: int
+    segment: Segment
 
 
 class Customer(msgspec.Struct, frozen=True):
@@ -35,6 +46,7 @@ class Customer(msgspec.Struct, frozen=True):
     distances: dict[str, float]
     first_order: str | None
     last_order: str | None
+    next_move: NextMove | None
     records: int
     remembered_events: int
     partition: int
@@ -69,12 +81,19 @@ def show_customer(place: Place, text: str, output: Output) -> None:
     output.result(
         found,
         f"[bold]{plain(found.customer_id)}[/bold]  {segment}{since}{previous}; as of {found.as_of}",
+        _in_words(found.next_move),
         "",
         table(None, ["feature", "value>"], rows),
         "",
         table(None, ["", ""], where),
         "distances: " + ", ".join(f"{name} {distance:.2f}" for name, distance in near) if near else "",
     )
+
+
+def _in_words(move: NextMove | None) -> str:
+    if move is None:
+        return f"silent, he stays there for {DAYS} days at least"
+    return f"silent, he moves to {move.segment.name} on {move.on}, in {move.in_days} days"
 
 
 def lookup(place: Place, text: str) -> Customer | None:
@@ -106,6 +125,7 @@ def lookup(place: Place, text: str) -> Customer | None:
         distances=_distances(bundle, scores),
         first_order=None if first == NO_DAY else iso(first),
         last_order=None if first == NO_DAY else iso(int(head["last_day"])),
+        next_move=None if bundle is None else _next_move(customer, states, state, bundle),
         records=_records(states),
         remembered_events=len(states.seen.id),
         partition=partition,
@@ -120,6 +140,12 @@ def _segment(bundle: Bundle | None, number: int) -> dict[str, Any] | None:
         return None
     found = None if bundle is None else segment_of(bundle, number)
     return {"id": number, "name": found.name if found else f"Segment {number}"}
+
+
+def _next_move(customer: str, states: States, state: PartitionState, bundle: Bundle) -> NextMove | None:
+    moves = next_moves([customer], states, state, bundle, DAYS)
+    day, segment = int(moves.step[0]), int(moves.segment[0])
+    return None if day == NEVER else NextMove(iso(day), day - state.day, named_segment(bundle, segment))
 
 
 def _distances(bundle: Bundle | None, scores: Scores | None) -> dict[str, float]:

@@ -107,7 +107,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     with shell.running(example("run").replace("9100", str(port))) as worker:
         seen["replay"] = shell(example("replay") + " --json")
         shell.until_caught_up()
-        for verb in ("status", "lookup", "export", "config show", "doctor", "erase", "pause", "resume"):
+        for verb in ("status", "lookup", "forecast", "export", "config show", "doctor", "erase", "pause", "resume"):
             seen[verb] = shell(example(verb) + " --json")
     seen["run"] = worker.returncode
     for verb in ("model show", "verify", "dlq list", "dlq redrive", "upgrade", "repartition"):
@@ -164,6 +164,17 @@ class TestExamples:
         assert found["segment"]["name"] == found["segment"]["name"]
         assert (found["revision"], found["as_of"]) == (1, "2011-06-11")
         assert found["features"]["frequency"] > 20
+
+    def test_the_forecast_names_whom_the_look_up_foretells(self, tour: tuple[Shell, dict[str, Any]]) -> None:
+        shell, seen = tour
+        found = seen["forecast"].json
+        assert found["leaving"] == sum(flow["customers"] for flow in found["flows"]) > 0
+        assert found["revenue"] == pytest.approx(sum(flow["revenue"] for flow in found["flows"]))
+        first = found["leavers"][0]
+        move = shell(f"lookup {first['customer_id']} --json").json["next_move"]
+        assert (move["on"], move["segment"]) == (first["on"], first["target"])
+        assert 0 < move["in_days"] <= found["days"] == 30
+        assert first["revenue"] == max(each["revenue"] for each in found["leavers"])
 
     def test_verification_finds_nothing(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         found = tour[1]["verify"].json

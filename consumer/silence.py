@@ -1,0 +1,49 @@
+"""What stored states foretell: each customer's next move if he stays silent; for a look-up, a forecast, an API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from consumer.partition import PartitionState
+from features.codec import NO_DAY, States
+from features.identity import position
+from features.ledger import Ints
+from models.bundle import Bundle
+from reports.first_move import FirstMoves
+from reports.foretell import foretell
+
+
+def next_moves(
+    customers: Sequence[str], states: States, state: PartitionState, bundle: Bundle, days: int
+) -> FirstMoves:
+    """Return the next moves of a partition's customers up to `days` days after its day, the model held.
+
+    bundle: the model of the partition's sweep. Whom a running sweep has not reached yet is first scored as of its
+    own day, so his next move may be on that day.
+    """
+    heads = states.heads
+    return foretell(
+        states.ledger,
+        first_days(states, state.day),
+        heads["segment"].astype(np.int64),
+        state.day - _waiting(customers, states, state),
+        state.day + days,
+        bundle,
+    )
+
+
+def first_days(states: States, day: int) -> Ints:
+    """Return the day of each customer's first order ever; `day` for who has none."""
+    first = states.heads["first_day"]
+    return np.where(first == NO_DAY, day, first).astype(np.int64)
+
+
+def _waiting(customers: Sequence[str], states: States, state: PartitionState) -> Ints:
+    """Return 1 for the customers whom the partition's sweep has not scored yet, 0 for the others (PROTOCOL C5)."""
+    sweep = state.sweep
+    if sweep.cursor is None:
+        return np.zeros(len(customers), np.int64)
+    ahead = np.array([position(customer) > sweep.cursor for customer in customers], np.int64)
+    return np.where(states.heads["sweep"] == sweep.number, 0, ahead)
