@@ -1,9 +1,9 @@
 """The command line: `segmenter VERB`, in groups; each verb's file says what it does, this one what they share.
 
-    cli_demo      demo                          cli_inspect   status, lookup, forecast, export, model show, verify
-    cli_history   bootstrap, replay             cli_admin     topics, config, doctor, erase
-    cli_run       run                           cli_operate   pause, resume, upgrade
-    cli_dlq       dlq list, dlq show, dlq redrive
+    cli_demo      demo                                      cli_inspect   status, lookup, forecast, export, model show, verify
+    cli_history   bootstrap, replay, model compare-learners
+    cli_run       run                                       cli_admin     topics, config, doctor, erase
+    cli_dlq       dlq list, dlq show, dlq redrive           cli_operate   pause, resume, upgrade
 
 Guarantee: an error is one sentence on stderr and an exit code of consumer.exits; secrets are never printed.
 """

@@ -9,6 +9,7 @@ only in part, so an adjusted Rand index is taken to the one that lies nearest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -64,14 +65,14 @@ def quality(vectors: Floats, centroids: Floats, scale: Floats, fits: int = FITS)
     if n < k:
         raise ValueError(f"{n} customers cannot be put into {k} clusters")
     live = nearest(vectors, centroids, scale)
-    z = StandardScaler().fit_transform(vectors)
+    z = standardised(vectors)
     best, optima = batch(z, k, fits)
     with_anybody = len(np.unique(live))
     return Quality(
         customers=n,
         k=k,
         inertia_ratio=float(inertia(z, live) / best) if best > 0 else 1.0,
-        ari=float(max(adjusted_rand_score(optimum, live) for optimum in optima)),
+        ari=agreement(optima, live),
         optima=len(optima),
         silhouette=silhouette(z, live) if 1 < with_anybody < n else None,
         sizes=tuple(np.bincount(live, minlength=k).tolist()),
@@ -82,6 +83,17 @@ def nearest(vectors: Floats, centroids: Floats, scale: Floats) -> Labels:
     """Return the index of each vector's nearest centroid, int64 (n,); distances are in standard deviations."""
     squares = (((vectors[:, None, :] - centroids[None, :, :]) / scale) ** 2).sum(axis=2)
     return np.asarray(squares.argmin(axis=1), np.int64)
+
+
+def standardised(vectors: Floats) -> Floats:
+    """Return vectors, (n, d), in units of their own standard deviations, with means of 0."""
+    z: Floats = StandardScaler().fit_transform(vectors)
+    return z
+
+
+def agreement(optima: Sequence[Labels], labels: Labels) -> float:
+    """Return the adjusted Rand index of a partition to the nearest of some optima; 1 is the same partition."""
+    return float(max(adjusted_rand_score(optimum, labels) for optimum in optima))
 
 
 def inertia(z: Floats, labels: Labels) -> float:

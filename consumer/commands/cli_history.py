@@ -1,4 +1,4 @@
-"""`bootstrap` and `replay`: a history becomes a state, or a stream of events."""
+"""`bootstrap`, `replay` and `model compare-learners`: a history becomes a state, a stream, or a comparison."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from consumer.commands.cli_options import (
 )
 
 
-def add_to(app: typer.Typer, *_groups: typer.Typer) -> None:
+def add_to(app: typer.Typer, _topics: typer.Typer, model: typer.Typer, _config: typer.Typer) -> None:
     """Add the verbs."""
     app.command(epilog="Example: segmenter bootstrap Dataset/ --clock event --k 4")(bootstrap)
     app.command(epilog="Example: segmenter replay Dataset/ --from 2011-06-01")(replay)
+    model.command("compare-learners", epilog="Example: segmenter model compare-learners Dataset/ --k 3")(compare)
 
 
 def bootstrap(  # noqa: PLR0913 -- each argument is an option of the command line
@@ -120,3 +121,35 @@ def replay(  # noqa: PLR0913 -- each argument is an option of the command line
     plan = ReplayPlan(start=start, until=until, speed=speed, tick=tick, no_tick=no_tick)
     with placed(embedded, directory, namespace=namespace) as place:
         run_replay(place, files, plan, Output(as_json=as_json))
+
+
+def compare(  # noqa: PLR0913 -- each argument is an option of the command line
+    paths: Paths = None,
+    mapping: Map = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    encoding: Encoding = "utf-8",
+    date_format: DateFormat = None,
+    drop_repeats: DropRepeats = False,
+    drop_non_products: DropNonProducts = False,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Day of the bootstrap; the middle of the history if not given.")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("--k", min=2, max=10, help="Clusters; chosen by stability if not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a history through each learner and a frozen model, and show how near each stays to batch.
+
+    Bootstraps on what lies before --from and takes the rest day by day as the worker does, without Kafka or Redis.
+    Once a week all are compared with the best of 20 batch fits of the same customers: inertia, segments (ARI), how
+    often published labels move and move back, and the CPU seconds of learning. Features, margin, horizon and recency
+    offset are those of the settings.
+    """
+    from consumer.commands.cli_compare import compare_learners
+    from consumer.commands.cli_output import Output
+    from consumer.history.history_files import HistoryFiles
+
+    files = HistoryFiles(paths, mapping, separator, decimal, encoding, date_format, drop_repeats, drop_non_products)
+    compare_learners(files, start, k, Output(as_json=as_json))

@@ -110,7 +110,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
         for verb in ("status", "lookup", "forecast", "export", "config show", "doctor", "erase", "pause", "resume"):
             seen[verb] = shell(example(verb) + " --json")
     seen["run"] = worker.returncode
-    for verb in ("model show", "verify", "dlq list", "dlq redrive", "upgrade", "repartition"):
+    for verb in ("model show", "model compare-learners", "verify", "dlq list", "dlq redrive", "upgrade", "repartition"):
         seen[verb] = shell(example(verb) + " --json")
     seen["dlq show"] = shell(re.sub(r" --(partition|offset) \d+", "", example("dlq show")) + " --json")
     return shell, seen
@@ -196,6 +196,15 @@ class TestExamples:
 
     def test_quality_is_measured_against_batch(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         assert tour[1]["model show"].json["quality"]["inertia_ratio"] < 1.2
+
+    def test_learners_are_compared_on_the_history_alone(self, tour: tuple[Shell, dict[str, Any]]) -> None:
+        found = tour[1]["model compare-learners"].json
+        assert (found["first"], found["until"], found["k"]) == ("2011-05-06", "2011-06-11", 3)
+        rows = {row["learner"]: row for row in found["learners"]}
+        assert list(rows) == ["population", "frozen", "minibatch", "river"]
+        assert all(row["weeks"] == 5 and row["inertia_ratio"] >= 1 for row in rows.values())
+        assert rows["population"]["inertia_ratio"] < 1.05
+        assert "population" in tour[0]("model compare-learners --k 3 --from 2011-06-01").out
 
     def test_the_doctor_finds_nothing_wrong(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         marks = {finding["part"]: finding["mark"] for finding in tour[1]["doctor"].json}
@@ -302,6 +311,7 @@ class TestErrors:
             ("lookup 1 --embedded", {}, 2, "segmenter demo"),
             ("replay nowhere.csv --embedded", {}, 2, "segmenter demo"),
             ("demo --dataset nowhere", {}, 2, "no such file"),
+            ("model compare-learners nowhere.csv", {}, 2, "no such file"),
         ],
     )
     def test_an_error_is_one_sentence_and_an_exit_code(
@@ -334,6 +344,17 @@ class TestErrors:
             ("--until 1999-01-01", "no line before"),
         ):
             found = shell(f"bootstrap {options}")
+            assert (found.code, words in found.err) == (2, True), found.err
+
+    def test_a_comparison_that_cannot_be_made_says_from_when_to_when_it_could(self, here: Here) -> None:
+        small_export(here.folder / "Dataset")
+        for options, words in (
+            ("--from 2011-04-01", "goes from 2011-04-01 to 2011-06-10"),
+            ("--from 2011-06-05", "7 days"),
+            ("--from 5.6.2011", "2011-12-10"),
+            ("--from 2011-04-02 --k 10", "different customers"),
+        ):
+            found = here(f"model compare-learners {options}")
             assert (found.code, words in found.err) == (2, True), found.err
 
     def test_a_directory_of_somebody_else_is_never_emptied(self, here: Here) -> None:
