@@ -1,9 +1,13 @@
 """The command line: `segmenter VERB`, in groups; each verb's file says what it does, this one what they share.
 
-    cli_demo      demo                                      cli_inspect   status, lookup, forecast, export, model show, verify
+    cli_demo      demo
     cli_history   bootstrap, replay, model compare-learners
-    cli_run       run                                       cli_admin     topics, config, doctor, erase
-    cli_dlq       dlq list, dlq show, dlq redrive           cli_operate   pause, resume, upgrade
+    cli_run       run
+    cli_inspect   status, lookup, forecast, export, model show, verify
+    cli_versions  model list, diff, refit, promote, rollback, freeze, name, export, import
+    cli_dlq       dlq list, dlq show, dlq redrive
+    cli_operate   pause, resume, upgrade
+    cli_admin     topics, config, doctor, erase, repartition
 
 Guarantee: an error is one sentence on stderr and an exit code of consumer.exits; secrets are never printed.
 """
@@ -69,9 +73,10 @@ def _load() -> None:
     from consumer.commands.cli_inspect import add_to as add_inspect
     from consumer.commands.cli_operate import add_to as add_operate
     from consumer.commands.cli_run import add_to as add_run
+    from consumer.commands.cli_versions import add_to as add_versions
 
     if not app.registered_groups:
-        for add in (add_demo, add_history, add_run, add_inspect, add_admin, add_operate, add_dlq):
+        for add in (add_demo, add_history, add_run, add_inspect, add_admin, add_operate, add_dlq, add_versions):
             add(app, topics_app, model_app, config_app)
         app.add_typer(topics_app, name="topics")
         app.add_typer(model_app, name="model")

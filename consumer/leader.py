@@ -71,11 +71,11 @@ class Leader:
         self._clock, self._refine_every, self._renewal = clock, refine_every_days, renewal
         self._waiting: tuple[int, float] | None = None
 
-    def lead(self, day: int, partitions: int, elapsed: float, frozen_until: int | None = None) -> Bundle | None:
+    def lead(self, day: int, partitions: int, elapsed: float) -> Bundle | None:
         """Publish the model of `day` if it is not there yet and its snapshots are; return what was published.
 
-        elapsed: seconds of a clock that never steps back; frozen_until: the last day on which nothing is learned: the
-        day's model is then the present one under the next number, so that nobody waits for it.
+        elapsed: seconds of a clock that never steps back. Where the operator froze the model, that of the day is the
+        present one under the next number, so that nobody waits for it.
         """
         number = self._registry.current()
         current = None if number is None else self._registry.load(number)
@@ -89,6 +89,7 @@ class Leader:
             return None
         self._waiting = None
         snapshots = {p: snapshot for p, snapshot in found.items() if self._fits(snapshot, current)}
+        frozen_until = self._store.orders().frozen_until
         if frozen_until is not None and day <= frozen_until:
             made = successor(current, day=day, created_by="freeze")
         else:

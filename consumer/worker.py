@@ -116,8 +116,6 @@ class Worker:
         self._look_at = 0.0
         self._paused: str | None = None
         """Why an operator wants all workers to stand still: nothing is written, heartbeats go on."""
-        self._frozen_until: int | None = None
-        """The last day on which the operator wants no model to be learned."""
         self._stopping = False
         self._led: int | None = None
         self._led_until = 0.0
@@ -297,7 +295,7 @@ class Worker:
             self._paused = orders.paused
             self._watchdog.forget()
             self._observer.resumed(-1) if orders.paused is None else self._observer.paused(-1, orders.paused)
-        self._planner.promoted, self._frozen_until = orders.promoted, orders.frozen_until
+        self._planner.promoted = orders.promoted
         self._compare_fences(now)
 
     def _compare_fences(self, now: float) -> None:
@@ -574,7 +572,7 @@ class Worker:
         if now < (self._led_until if self._led == day else self._lead_at):
             return
         try:
-            made = self._leader.lead(day, self._plan.partitions, now, self._frozen_until)
+            made = self._leader.lead(day, self._plan.partitions, now)
             done = made is not None or made_for(self._planner.live_model(), day)
         except (InvalidKey, msgspec.MsgspecError, StatisticsError) as error:
             # The model, or another partition's snapshot, cannot be read: ours go on, without a model of the day.

@@ -1,4 +1,4 @@
-"""The flag that lets all workers of a namespace stand still (features.orders): set, read and taken away."""
+"""What an operator asks of all workers of a namespace (features.orders): pause and freeze, set and taken away."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from features.orders import Pause, paused_key
+from features.orders import Freeze, Pause, frozen_key, paused_key
 from features.redis_store import Client, guarded
 from features.store import StoreRefused
 
@@ -29,3 +29,23 @@ def set_pause(client: Client, namespace: str, pause: Pause) -> None:
 def end_pause(client: Client, namespace: str) -> None:
     """Let them go on. Raises `StoreError`."""
     guarded(lambda: client.delete(paused_key(namespace)))
+
+
+def read_freeze(client: Client, namespace: str) -> Freeze | None:
+    """Return until when no model is learned, None where it is. Raises `StoreError`."""
+    key = frozen_key(namespace)
+    data: Any = guarded(lambda: client.get(key), key)
+    try:
+        return None if data is None else msgspec.json.decode(data, type=Freeze)
+    except msgspec.DecodeError as error:
+        raise StoreRefused(f"{key.decode()} is no freeze of this version: {error}") from None
+
+
+def set_freeze(client: Client, namespace: str, freeze: Freeze) -> None:
+    """Let the leader hold the model still. Raises `StoreError`."""
+    guarded(lambda: client.set(frozen_key(namespace), msgspec.json.encode(freeze)))
+
+
+def end_freeze(client: Client, namespace: str) -> None:
+    """Let it learn again. Raises `StoreError`."""
+    guarded(lambda: client.delete(frozen_key(namespace)))

@@ -48,7 +48,11 @@ def challenge(bundle: Bundle, coordinates: Ints, day: int) -> Challenge:
 
     Raises `models.selection.SelectionError` where they do not differ in k ways.
     """
-    challenger = refit(bundle, coordinates, bundle.k, day=day, created_by="refit")
+    return compare(bundle, refit(bundle, coordinates, bundle.k, day=day, created_by="refit"), coordinates)
+
+
+def compare(bundle: Bundle, challenger: Bundle, coordinates: Ints) -> Challenge:
+    """Compare two models of one space on the same customers, int64 (n, d), in units of the challenger's scale."""
     mine, its = _clusters(bundle, coordinates), _clusters(challenger, coordinates)
     same = np.array(segment_ids(bundle))[mine] == np.array(segment_ids(challenger))[its]
     scale = scale_array(challenger)

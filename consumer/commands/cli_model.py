@@ -7,17 +7,21 @@ from typing import Any
 import msgspec
 from rich.console import RenderableType
 
-from consumer.commands.cli_output import Output, table
+from consumer.commands.cli_output import Output, plain, table
 from consumer.commands.place import Place
 from consumer.commands.population import Population, open_namespace, population, segment_profiles
 from consumer.history.profile import Profile
 from consumer.partition import iso
 from features.vector import COORDINATE_SCALE
 from models.bundle import Bundle, centroid_array, content_hash, scale_array
+from models.segments import misfits
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What `model show --json` prints. centroids: unscaled log units; quality: None unless asked for."""
+    """What `model show --json` prints. centroids: unscaled log units; quality: None unless asked for.
+
+    named: ids whose name a person gave; misfits: by id, the name that the rule would give now, where it is another one.
+    """
 
     version: int
     hash: str
@@ -31,6 +35,8 @@ class Report(msgspec.Struct, frozen=True):
     scale: tuple[float, ...]
     centroids: tuple[tuple[float, ...], ...]
     segments: tuple[Profile, ...]
+    named: tuple[int, ...]
+    misfits: dict[int, str]
     quality: dict[str, Any] | None = None
 
 
@@ -53,6 +59,8 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
         scale=bundle.scale,
         centroids=bundle.centroids,
         segments=segment_profiles(found, everybody),
+        named=bundle.named,
+        misfits=misfits(bundle),
         quality=measured,
     )
     head = (
@@ -60,6 +68,10 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
         f"{', '.join(report.features)}; margin {report.margin}, recency offset {report.recency_offset}"
     )
     parts: list[RenderableType] = [head, "", segments_table(report.segments, None)]
+    for segment in bundle.segments:
+        if segment.id in report.misfits:
+            ruled = report.misfits[segment.id]
+            parts.append(plain(f"the name of {segment.id} {segment.name} no longer fits: by its place it is {ruled}"))
     if measured is not None:
         parts += ["", table("Quality", ["measure", "value"], [(k, _text(v)) for k, v in measured.items()])]
     output.result(report, *parts)

@@ -14,6 +14,8 @@ from features.codec import SCHEMA
 from features.orders import Pause
 from features.redis_generation import raise_schema
 from features.redis_pause import end_pause, read_pause, set_pause
+from models import bundle
+from models.redis_registry import RedisRegistry
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ def upgrade_state(place: Place, output: Output) -> None:
     namespace = place.settings.namespace
     if binding.schema < SCHEMA and not raise_schema(client, namespace, binding, SCHEMA):
         raise Stop(ExitCode.USAGE, "a bootstrap or a repartition has made another state meanwhile: run it again")
+    _upgrade_model(RedisRegistry(client, namespace, binding.generation))
     said = f"the state of {namespace} has schema {SCHEMA}, the newest that this version knows: nothing to do"
     if binding.schema < SCHEMA:
         said = (
@@ -68,3 +71,14 @@ def upgrade_state(place: Place, output: Output) -> None:
             "is started from now on: start each again"
         )
     output.result(Upgrade(namespace, binding.schema, SCHEMA), said)
+
+
+def _upgrade_model(registry: RedisRegistry) -> None:
+    """Publish the live model in the newest form; where the day's model came between, that one inherits the old form."""
+    for _ in range(3):
+        number = registry.current()
+        live = None if number is None else registry.load(number)
+        if live is None or live.schema >= bundle.SCHEMA:
+            return
+        newer = bundle.successor(live, day=live.day, created_by="republish")
+        registry.publish(msgspec.structs.replace(newer, schema=bundle.SCHEMA), expected=live.version)

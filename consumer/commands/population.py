@@ -18,7 +18,8 @@ from features.ledger import Ints
 from features.redis_generation import Binding
 from features.redis_store import RedisStore
 from features.vector import Flags, Floats
-from models.bundle import Bundle
+from models.bundle import Bundle, centroid_array, same_space, scale_array
+from models.centroids import NOWHERE, Indices, distances, nearest, publish_labels
 from models.redis_registry import RedisRegistry
 from models.scoring import score
 
@@ -38,8 +39,8 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """n customers. labels: published segment ids, int64; revisions: int64; values: recency, frequency, monetary;
-    coordinates: int64 (n, d); clustered: bool (n,).
+    """n customers as one model sees them. labels: published segment ids, int64; values: recency, frequency, monetary;
+    coordinates: int64 (n, d); clustered, lapsed: bool (n,).
     """
 
     ids: list[str]
@@ -47,6 +48,18 @@ class Population:
     values: dict[str, Floats]
     coordinates: Ints
     clustered: Flags
+    lapsed: Flags
+
+    def clusters(self, bundle: Bundle) -> Indices:
+        """Return each one's nearest centroid in a model of the same space, NOWHERE outside the clusters; (n,)."""
+        return np.where(self.clustered, nearest(self._distances(bundle)), NOWHERE)
+
+    def relabelled(self, bundle: Bundle) -> Ints:
+        """Return the segment ids that a sweep under a model of the same space publishes, int64 (n,)."""
+        return publish_labels(self.labels, self._distances(bundle), self.clustered, self.lapsed, bundle)
+
+    def _distances(self, bundle: Bundle) -> Floats:
+        return distances(self.coordinates, centroid_array(bundle), scale_array(bundle))
 
 
 def open_namespace(place: Place) -> Namespace:
@@ -62,19 +75,27 @@ def open_namespace(place: Place) -> Namespace:
     return Namespace(binding, store, registry, {p: decode_state(f.state) for p, f in fences.items()}, bundle)
 
 
-def population(found: Namespace) -> Population:
-    """Read all customers, each as of his partition's day."""
-    parts = [_scored(found, day, ids, states) for day, ids, states in _chunks(found)]
+def population(found: Namespace, bundle: Bundle | None = None) -> Population:
+    """Read all customers, each as of his partition's day and in the space of a model, by default the live one's."""
+    bundle = bundle or found.bundle
+    parts = [_scored(found, bundle, day, ids, states) for day, ids, states in _chunks(found)]
     if not parts:
         none = np.empty(0, np.int64)
-        return Population([], none, {}, none.reshape(0, len(found.bundle.features)), none.astype(np.bool_))
+        nobody = none.astype(np.bool_)
+        return Population([], none, {}, none.reshape(0, len(bundle.features)), nobody, nobody)
     return Population(
         [customer for part in parts for customer in part.ids],
         np.concatenate([part.labels for part in parts]),
         {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values},
         np.concatenate([part.coordinates for part in parts]),
         np.concatenate([part.clustered for part in parts]),
+        np.concatenate([part.lapsed for part in parts]),
     )
+
+
+def seen_by(found: Namespace, everybody: Population, known: Bundle, bundle: Bundle) -> Population:
+    """Return the customers in the space of another model than `known`, read again only where the spaces differ."""
+    return everybody if same_space(known, bundle) else population(found, bundle)
 
 
 def segment_profiles(found: Namespace, everybody: Population) -> tuple[Profile, ...]:
@@ -93,10 +114,10 @@ def _chunks(found: Namespace) -> Iterator[tuple[int, list[str], States]]:
                 yield state.day, chunk.ids, decode_states(chunk.blobs)
 
 
-def _scored(found: Namespace, day: int, ids: list[str], states: States) -> Population:
+def _scored(found: Namespace, bundle: Bundle, day: int, ids: list[str], states: States) -> Population:
     heads = states.heads
     first = np.where(heads["first_day"] == NO_DAY, day, heads["first_day"]).astype(np.int64)
-    ledger = within_horizon(states, day - found.binding.horizon_days)
-    scores = score(ledger, first, day, found.bundle)
+    known = score(within_horizon(states, day - found.binding.horizon_days), first, day, bundle)
     values = values_of(states, day, found.binding.horizon_days)
-    return Population(ids, heads["segment"].astype(np.int64), values, scores.coordinates, scores.vectors.clustered)
+    labels = heads["segment"].astype(np.int64)
+    return Population(ids, labels, values, known.coordinates, known.vectors.clustered, known.vectors.lapsed)

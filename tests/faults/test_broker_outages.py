@@ -93,6 +93,7 @@ def test_a_broker_away_for_a_while(lives: LIVES, fault: Fault, breakable_kafka: 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.fault(15)
 @pytest.mark.parametrize("frozen", [False, True], ids=["gone", "frozen"])
 def test_a_broker_away_for_three_minutes(lives: LIVES, fault: Fault, breakable_kafka: Broker, *, frozen: bool) -> None:

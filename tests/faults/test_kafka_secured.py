@@ -90,7 +90,7 @@ def log(live: Live) -> str:
 
 
 def await_words(live: Live, *words: str) -> None:
-    wait_until(lambda: all(each in log(live) for each in words), f"in the log: {words}", 30)
+    wait_until(lambda: all(each in log(live) for each in words), f"in the log: {words}")
 
 
 @pytest.mark.fault("S3", 17)
@@ -172,6 +172,7 @@ def test_whoever_may_not_enter_is_told_why(
 
 @pytest.mark.fault("S3")
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_each_right_that_a_command_lacks_is_named(
     lives: LIVES, secured_kafka: SecuredBroker, fault: Fault, tmp_path: Path
 ) -> None:

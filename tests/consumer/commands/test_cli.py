@@ -19,7 +19,7 @@ import typer.main
 from consumer import cli
 from consumer.settings import Settings
 from consumer.transport.child import free_port
-from tests.harness.commands import REPOSITORY, Done, Shell
+from tests.harness.commands import REPOSITORY, Done, Inside, Shell
 from tests.harness.exports import KNOWN, small_export
 
 TOPICS = {
@@ -99,7 +99,8 @@ def nobody() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any) -> tuple[Shell, dict[str, Any]]:
     name = f"tour-{time.time_ns():x}"
-    shell = shell_for(tmp_path_factory.mktemp("tour"), kafka.bootstrap, redis_server.url, name)
+    made = shell_for(tmp_path_factory.mktemp("tour"), kafka.bootstrap, redis_server.url, name)
+    shell = Inside(made.folder, made.variables)
     seen: dict[str, Any] = {}
     for verb in ("topics create", "topics show", "bootstrap"):
         seen[verb] = shell(example(verb) + " --json")
@@ -110,6 +111,19 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
         for verb in ("status", "lookup", "forecast", "export", "config show", "doctor", "erase", "pause", "resume"):
             seen[verb] = shell(example(verb) + " --json")
     seen["run"] = worker.returncode
+    for verb in (
+        "model refit",
+        "model promote",
+        "model name",
+        "model export",
+        "model import",
+        "model list",
+        "model diff",
+    ):
+        seen[verb] = shell(example(verb) + " --json")
+    assert shell("model promote c1").code == 0  # so that there is something to take back
+    for verb in ("model rollback", "model freeze"):
+        seen[verb] = shell(example(verb) + " --json")
     for verb in ("model show", "model compare-learners", "verify", "dlq list", "dlq redrive", "upgrade", "repartition"):
         seen[verb] = shell(example(verb) + " --json")
     seen["dlq show"] = shell(re.sub(r" --(partition|offset) \d+", "", example("dlq show")) + " --json")

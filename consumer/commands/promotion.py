@@ -1,0 +1,164 @@
+"""`model promote`, `model rollback`: a person's choice of the model, foretold customer by customer before it is made.
+
+    choose -> ids by the customers that old and new share -> who moves -> publish by compare-and-set -> a sweep
+
+Promotion makes exactly the moves that a dry run tells, unless input comes between the two.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from consumer.commands.cli_output import Output, Tell
+from consumer.commands.place import Place
+from consumer.commands.population import Namespace, Population, open_namespace, population, seen_by
+from consumer.commands.versions import Chosen, Flow, chosen, flows_of, flows_table, said
+from consumer.exits import ExitCode, Stop
+from consumer.partition import iso
+from features.ledger import Ints
+from models.bundle import Bundle, Change, content_hash
+from models.lineage import descend, overlap_of, reinstate
+
+LARGE = ("promote", "refit", "rescue")
+"""Makers whose versions a rollback takes back; a day's step is none of them."""
+
+
+class Promotion(msgspec.Struct, frozen=True):
+    """What `model promote` and `model rollback` print. version: the new number; of: the model that was chosen.
+
+    moves: customers who get another segment, revenue: their net in the horizon; customers: all of them.
+    """
+
+    version: int
+    of: str
+    published: bool
+    day: str
+    changes: tuple[Change, ...]
+    customers: int
+    moves: int
+    revenue: float
+    flows: tuple[Flow, ...]
+
+
+class Foretold(NamedTuple):
+    """A model that is not live yet, and everybody in its space."""
+
+    bundle: Bundle
+    everybody: Population
+
+
+def promote(place: Place, name: str, output: Output, *, dry_run: bool) -> None:
+    """Make a version or a candidate the live model, or say what that would do."""
+    found = writable(place)
+    model = chosen(found, name)
+    if model.bundle.version == found.bundle.version and not model.is_candidate:
+        raise Stop(ExitCode.USAGE, f"version {name} is the live model")
+    with output.progress() as tell:
+        foretold = _read(found, model.bundle, tell)
+    made = _made(found, model, foretold)
+    _finish(found, Foretold(made, foretold.everybody), model.name, output, dry_run=dry_run)
+
+
+def roll_back(place: Place, output: Output, *, dry_run: bool) -> None:
+    """Put the model back that was live before the last large change, and each label that no event has changed since."""
+    found = writable(place)
+    change, former = last_change(found)
+    with output.progress() as tell:
+        foretold = _read(found, former, tell)
+    made = reinstate(
+        found.bundle,
+        former,
+        _overlap(found, foretold.everybody, former),
+        day=_today(found),
+        created_by="rollback",
+        replaced=(change.version, found.bundle.version + 1),
+    )
+    _finish(found, Foretold(made, foretold.everybody), str(former.version), output, dry_run=dry_run)
+
+
+def writable(place: Place) -> Namespace:
+    """Return a namespace whose models may say what became of their segments. Raises `Stop` where not yet."""
+    found = open_namespace(place)
+    if found.bundle.schema < 2:
+        raise Stop(ExitCode.USAGE, "the model has the form of an older version: `segmenter upgrade` first")
+    return found
+
+
+def last_change(found: Namespace) -> tuple[Bundle, Bundle]:
+    """Return the newest version that a rollback takes back, and the one before it. Raises `Stop` without any."""
+    numbers = [number for number in found.registry.versions() if number <= found.bundle.version]
+    stop = found.bundle.version + 1
+    for place, number in reversed(list(enumerate(numbers))):
+        bundle = found.registry.load(number)
+        if bundle is None or number >= stop:
+            continue
+        if bundle.created_by == "rollback" and bundle.replaced is not None:
+            stop = bundle.replaced[0]
+        elif bundle.created_by in LARGE and place:
+            former = found.registry.load(numbers[place - 1])
+            if former is not None and content_hash(former) == bundle.parent:
+                return bundle, former
+    raise Stop(
+        ExitCode.USAGE,
+        "no version was promoted, refitted or rescued that is not taken back already; "
+        "`segmenter model promote VERSION` brings any version back",
+    )
+
+
+def _read(found: Namespace, bundle: Bundle, tell: Tell) -> Foretold:
+    tell("reading customers", 0, 1)
+    everybody = population(found, bundle)
+    tell("reading customers", 1, 1)
+    return Foretold(bundle, everybody)
+
+
+def _made(found: Namespace, model: Chosen, foretold: Foretold) -> Bundle:
+    if model.bundle.horizon_days != found.binding.horizon_days:
+        raise Stop(
+            ExitCode.USAGE,
+            f"{model.name} was made for a horizon of {model.bundle.horizon_days} days, the state keeps "
+            f"{found.binding.horizon_days}",
+        )
+    overlap = _overlap(found, foretold.everybody, model.bundle)
+    if model.is_candidate:
+        return descend(found.bundle, model.bundle, overlap, day=_today(found), created_by="promote")
+    return reinstate(found.bundle, model.bundle, overlap, day=_today(found), created_by="promote")
+
+
+def _overlap(found: Namespace, theirs: Population, bundle: Bundle) -> Ints:
+    ours = seen_by(found, theirs, bundle, found.bundle)
+    return overlap_of(ours.clusters(found.bundle), theirs.clusters(bundle), found.bundle.k, bundle.k)
+
+
+def _today(found: Namespace) -> int:
+    return max(state.day for state in found.states.values())
+
+
+def _finish(found: Namespace, foretold: Foretold, of: str, output: Output, *, dry_run: bool) -> None:
+    bundle, everybody = foretold
+    old, new = everybody.labels, everybody.relabelled(bundle)
+    moved = old != new
+    flows = flows_of(old, new, everybody.values["monetary"], found.bundle, bundle)
+    if not dry_run and not found.registry.publish(bundle, expected=found.bundle.version, promoted=True):
+        raise Stop(ExitCode.USAGE, "the day's model was made meanwhile: run it again")
+    told = Promotion(
+        version=bundle.version,
+        of=of,
+        published=not dry_run,
+        day=iso(bundle.day),
+        changes=bundle.lineage,
+        customers=len(everybody.ids),
+        moves=int(moved.sum()),
+        revenue=round(float(everybody.values["monetary"][moved].sum()), 2),
+        flows=flows,
+    )
+    head = f"version {bundle.version} of {told.day}: the model of {of}"
+    output.result(
+        told,
+        f"{head} is live; the workers sweep everybody under it now" if told.published else f"{head}, not published",
+        said(bundle.lineage) or "every segment goes on",
+        f"{told.moves:,} of {told.customers:,} customers move, with a revenue of {told.revenue:,.2f}",
+        flows_table(flows) if flows else "",
+    )

@@ -1,0 +1,239 @@
+"""`model list`, `model diff`: which models there were and are, and what two of them would do differently."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from rich.console import RenderableType
+from rich.table import Table
+
+from consumer.commands.cli_output import Output, plain, table
+from consumer.commands.place import Place
+from consumer.commands.population import Namespace, Population, open_namespace, population, seen_by
+from consumer.exits import ExitCode, Stop
+from consumer.partition import iso
+from features.ledger import Ints
+from features.vector import Floats
+from models.bundle import Bundle, Change, Segment, centroid_array, content_hash, segment_of
+
+NAME = re.compile(r"(?:v?(?P<version>[1-9]\d*)|c(?P<candidate>[1-9]\d*))", re.ASCII)
+NEWEST = 20
+"""Versions that are shown; there is one a day."""
+
+
+class Chosen(NamedTuple):
+    """A model by its name: a version of the registry, or a candidate ("c3")."""
+
+    name: str
+    bundle: Bundle
+    is_candidate: bool
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A row of the list. name: what `promote` and `diff` call it; changes: of its segments, against its parent."""
+
+    name: str
+    live: bool
+    hash: str
+    day: str
+    created_by: str
+    k: int
+    changes: tuple[Change, ...]
+    why: str = ""
+    gain: float | None = None
+    overlap: float | None = None
+
+
+class Flow(msgspec.Struct, frozen=True):
+    """Customers who go from one segment to another, and their net revenue in the horizon."""
+
+    source: Segment
+    target: Segment
+    customers: int
+    revenue: float
+
+
+class Centre(msgspec.Struct, frozen=True):
+    """A segment under two models; a centroid's coordinates are in the features' own units."""
+
+    id: int
+    name: str
+    before: dict[str, float] | None
+    after: dict[str, float] | None
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What `model diff` prints. flows: of all customers at their nearest centroid, ids as the two models give them."""
+
+    before: str
+    after: str
+    segments: tuple[Centre, ...]
+    customers: int
+    differ: int
+    flows: tuple[Flow, ...]
+
+
+def chosen(found: Namespace, text: str) -> Chosen:
+    """Return the model that a name means. Raises `Stop` where there is none."""
+    name = NAME.fullmatch(text.strip())
+    if name is None:
+        raise Stop(ExitCode.USAGE, f"{text!r} names no model: write a version such as 17, or a candidate such as c3")
+    if name["candidate"]:
+        candidates = found.registry.candidates()
+        candidate = candidates.get(int(name["candidate"]))
+        if candidate is None:
+            there = ", ".join(f"c{n}" for n in candidates) or "none"
+            raise Stop(ExitCode.USAGE, f"there is no candidate {text}; there is {there} (`segmenter model list`)")
+        return Chosen(f"c{name['candidate']}", candidate.bundle, is_candidate=True)
+    bundle = found.registry.load(int(name["version"]))
+    if bundle is None:
+        raise Stop(
+            ExitCode.USAGE,
+            f"there is no version {text}; the live one is {found.bundle.version} (`segmenter model list`)",
+        )
+    return Chosen(name["version"], bundle, is_candidate=False)
+
+
+def list_models(place: Place, output: Output, *, everything: bool) -> None:
+    """Print versions, the newest first, and the candidates."""
+    found = open_namespace(place)
+    numbers = found.registry.versions()
+    versions = [_row(found, number) for number in reversed(numbers if everything else numbers[-NEWEST:])]
+    candidates = [
+        msgspec.structs.replace(
+            _version(f"c{name}", each.bundle, live=False), why=each.why, gain=each.gain, overlap=each.overlap
+        )
+        for name, each in found.registry.candidates().items()
+    ]
+    more = len(numbers) - len(versions)
+    parts: list[RenderableType] = [
+        table(
+            "Versions",
+            ["version", "of", "k>", "made by", "segments"],
+            [(f"{v.name}{' live' if v.live else ''}", v.day, v.k, v.created_by, said(v.changes)) for v in versions],
+        ),
+        f"{more} older ones: --all shows them" if more else "",
+    ]
+    if candidates:
+        rows = [(c.name, c.day, c.k, _compared(c), plain(c.why)) for c in candidates]
+        parts.append(table("Candidates", ["name", "of", "k>", "against its day's model", "why"], rows))
+    output.result({"versions": versions, "candidates": candidates}, *parts)
+
+
+def said(changes: tuple[Change, ...]) -> str:
+    """Return what became of the segments in words; those that simply go on are not told."""
+    words = {
+        "born": "{0} is born",
+        "split": "{0} splits from {1}",
+        "merged": "{0} merges into {1}",
+        "retired": "{0} retires",
+        "restored": "{0} is back",
+    }
+    told = [words[c.fate].format(f"{c.id} {c.name}", c.kin) for c in changes if c.fate != "continued"]
+    return plain("; ".join(told))
+
+
+def _row(found: Namespace, number: int) -> Version:
+    bundle = found.registry.load(number)
+    if bundle is None:
+        raise Stop(ExitCode.INCOMPATIBLE, f"model version {number} is listed and cannot be read")
+    return _version(str(number), bundle, live=number == found.bundle.version)
+
+
+def _version(name: str, bundle: Bundle, *, live: bool) -> Version:
+    return Version(name, live, content_hash(bundle), iso(bundle.day), bundle.created_by, bundle.k, bundle.lineage)
+
+
+def _compared(row: Version) -> str:
+    if row.gain is None or row.overlap is None:
+        return ""
+    return f"inertia / {row.gain:.3f}, {row.overlap:.0%} stay"
+
+
+def show_difference(place: Place, first: str, second: str, output: Output) -> None:
+    """Print how two models differ, and which customers they put elsewhere."""
+    found = open_namespace(place)
+    before, after = chosen(found, first), chosen(found, second)
+    with output.progress() as tell:
+        tell("reading customers", 0, 1)
+        everybody = population(found, before.bundle)
+        tell("reading customers", 1, 1)
+    theirs = seen_by(found, everybody, before.bundle, after.bundle)
+    labels = [_nearest_ids(p, b.bundle) for p, b in ((everybody, before), (theirs, after))]
+    inside = everybody.clustered
+    flows = flows_of(
+        labels[0][inside], labels[1][inside], everybody.values["monetary"][inside], before.bundle, after.bundle
+    )
+    ids = dict.fromkeys(s.id for b in (before, after) for s in b.bundle.segments)
+    centres = tuple(
+        Centre(
+            i,
+            (segment_of(after.bundle, i) or segment_of(before.bundle, i) or Segment(i, "")).name,
+            _centre(before.bundle, i),
+            _centre(after.bundle, i),
+        )
+        for i in ids
+    )
+    told = Difference(before.name, after.name, centres, int(inside.sum()), sum(flow.customers for flow in flows), flows)
+    features = list(dict.fromkeys((*before.bundle.features, *after.bundle.features)))
+    output.result(
+        told,
+        table(
+            f"{before.name} and {after.name}",
+            ["id>", "segment", *(f"{name}>" for name in features)],
+            [(c.id, plain(c.name), *(_both(c, name) for name in features)) for c in centres],
+        ),
+        f"{told.differ:,} of {told.customers:,} clustered customers are nearest to another segment",
+        flows_table(flows),
+    )
+
+
+def _nearest_ids(everybody: Population, bundle: Bundle) -> Ints:
+    return np.array([segment.id for segment in bundle.segments])[everybody.clusters(bundle)]
+
+
+def _centre(bundle: Bundle, segment_id: int) -> dict[str, float] | None:
+    """Return a centroid in the features' own units: the inverse of features.vector.coordinate."""
+    for segment, centroid in zip(bundle.segments, centroid_array(bundle).tolist(), strict=True):
+        if segment.id == segment_id:
+            offsets = [bundle.recency_offset if name == "recency" else 1 for name in bundle.features]
+            natural = np.exp(centroid) - offsets
+            return {name: round(float(value), 2) for name, value in zip(bundle.features, natural, strict=True)}
+    return None
+
+
+def _both(centre: Centre, feature: str) -> str:
+    values = [None if side is None else side.get(feature) for side in (centre.before, centre.after)]
+    texts = ["–" if value is None else f"{value:,.1f}" for value in values]
+    return texts[0] if texts[0] == texts[1] else f"{texts[0]} -> {texts[1]}"
+
+
+def flows_of(old: Ints, new: Ints, revenue: Floats, before: Bundle, after: Bundle) -> tuple[Flow, ...]:
+    """Return who goes where, the greatest revenue first. old, new: int64 (n,), segment ids; revenue: float64 (n,)."""
+    moved = old != new
+    pairs = sorted({*zip(old[moved].tolist(), new[moved].tolist(), strict=True)})
+    flows = []
+    for source, target in pairs:
+        rows = (old == source) & (new == target)
+        flows.append(
+            Flow(
+                segment_of(before, source) or Segment(source, f"Segment {source}"),
+                segment_of(after, target) or Segment(target, f"Segment {target}"),
+                int(rows.sum()),
+                round(float(revenue[rows].sum()), 2),
+            )
+        )
+    return tuple(sorted(flows, key=lambda flow: -flow.revenue))
+
+
+def flows_table(flows: tuple[Flow, ...]) -> Table:
+    """Return the flows for people."""
+    rows = [(_title(f.source), _title(f.target), f.customers, f"{f.revenue:,.2f}") for f in flows]
+    return table("Moves", ["from", "to", "customers>", "revenue>"], rows)
+
+
+def _title(segment: Segment) -> str:
+    return f"{segment.id} {plain(segment.name)}"
