@@ -90,11 +90,12 @@ def vectors(ledger: Ledger, customers: int, day: int, first_day: Ints, names: tu
     ends = np.r_[starts[1:], len(ledger)] - 1 if len(starts) else starts
     owner = ledger.owner[starts]
     net = np.add.reduceat(ledger.net, starts) if len(starts) else ledger.net
-    # What comes back makes no order younger: its day is the last one on which more was bought than given back. Only
-    # an order without such a day, a return that stands alone, has the day of its last record.
-    bought_on = np.where(ledger.net > 0, ledger.day, NEVER)
-    last_bought = np.maximum.reduceat(bought_on, starts) if len(starts) else bought_on
-    day_of = np.where(last_bought > NEVER, last_bought, ledger.day[ends])
+    day_of = ledger.day[ends]
+    if (ledger.net[ends[starts < ends]] <= 0).any():
+        # What comes back makes no order younger: its day is the last one on which more was bought than given back.
+        # Only an order without such a day, returns that stand alone, keeps the day of its last record.
+        bought_on = np.maximum.reduceat(np.where(ledger.net > 0, ledger.day, NEVER), starts)
+        day_of = np.where(bought_on > NEVER, bought_on, day_of)
     folded = ledger.orders[ends]
     orders = np.where(folded > 0, folded, net > 0)
 
