@@ -4,6 +4,7 @@
     cli_history   bootstrap, replay, model compare-learners
     cli_run       run
     cli_inspect   status, lookup, forecast, export, model show, verify
+    cli_past      history, trend
     cli_versions  model list, diff, refit, promote, rollback, freeze, name, export, import
     cli_dlq       dlq list, dlq show, dlq redrive
     cli_operate   pause, resume, upgrade
@@ -72,11 +73,22 @@ def _load() -> None:
     from consumer.commands.cli_history import add_to as add_history
     from consumer.commands.cli_inspect import add_to as add_inspect
     from consumer.commands.cli_operate import add_to as add_operate
+    from consumer.commands.cli_past import add_to as add_past
     from consumer.commands.cli_run import add_to as add_run
     from consumer.commands.cli_versions import add_to as add_versions
 
     if not app.registered_groups:
-        for add in (add_demo, add_history, add_run, add_inspect, add_admin, add_operate, add_dlq, add_versions):
+        for add in (
+            add_demo,
+            add_history,
+            add_run,
+            add_inspect,
+            add_admin,
+            add_operate,
+            add_dlq,
+            add_versions,
+            add_past,
+        ):
             add(app, topics_app, model_app, config_app)
         app.add_typer(topics_app, name="topics")
         app.add_typer(model_app, name="model")

@@ -10,22 +10,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
 from typing import NamedTuple
 
 import msgspec
 
-from consumer.erasure import keyed_hash, taken_out, with_revision
-from consumer.messages import Outbox, SegmentRecord, encode_outbox
+from consumer.erasure import keyed_hash, taken_out, with_revision, without
+from consumer.messages import Outbox, encode_outbox
 from consumer.partition import START, PartitionState, Rewind, encode_state
 from consumer.plan import Parts, Plan
 from consumer.ports import InputRecord, TopicReader, TransportError
 from consumer.preparation import learning_rows
-from consumer.recovery import Claim, Found, parse_commit_id, published, raised
+from consumer.recovery import Claim, Found, Published, parse_commit_id, published, raised
 from consumer.step import Context
+from consumer.tally import Tally
 from features.codec import InvalidState
 from features.store import Commit, InvalidKey
-from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle
 from models.population import Statistics
 from models.population import encode as encode_statistics
@@ -52,9 +51,10 @@ def decided(reader: TopicReader, topic: str, partition: int) -> Iterator[InputRe
 
 
 class Gone(NamedTuple):
-    """Who is taken out, and what is left: statistics (None: unchanged) and learning rows that change."""
+    """Who is taken out, and what is left: tally, statistics (None: unchanged) and learning rows that change."""
 
     customers: list[str]
+    tally: Tally | None
     statistics: bytes | None
     rows: dict[str, bytes]
 
@@ -79,8 +79,9 @@ class Divergence:
         context = None
         if statistics is not None and bundle is not None:
             context = Context(state, statistics, bundle, None, self._rules, self._history)
-        gone = self._taken_out(partition, again, context)
-        states = self._raised(partition, found, last, gone.customers, marks)
+        gone = self._taken_out(partition, again, state, context)
+        found = replace(found, state=msgspec.structs.replace(state, tally=gone.tally))
+        states, tally = self._raised(partition, found, last, gone.customers, marks)
         known, here = found.known or (0, 0), parse_commit_id(found.fence.last) or (0, 0)
         commit_id = f"{claim.epoch}:{max(known[1], here[1]) + 1}"
         rewind = Rewind(claim.epoch, state.applied, state.sweep.number, state.sweep.cursor)
@@ -89,6 +90,7 @@ class Divergence:
             erased=state.erased + len(marks),
             counters=state.counted({"erased_customers": len(gone.customers)}),
             rewinds=(*state.rewinds, rewind),
+            tally=tally,
         )
         commit = Commit(
             epoch=claim.epoch,
@@ -123,7 +125,7 @@ class Divergence:
                     again.add(hashed)
         return marks, frozenset(again)
 
-    def _taken_out(self, partition: int, again: frozenset[str], context: Context | None) -> Gone:
+    def _taken_out(self, partition: int, again: frozenset[str], state: PartitionState, context: Context | None) -> Gone:
         """Take those out whom the replay would show again before it erases them again (docs/decisions/0012)."""
         customers: list[str] = []
         rows: dict[str, bytes] = {}
@@ -131,13 +133,16 @@ class Divergence:
             if keyed_hash(self._erasure_key, customer) not in again:
                 continue
             customers.append(customer)
+            with self._trusted([customer]):
+                tally = without(state, customer, blob, self._rules.horizon_days)
+                state = msgspec.structs.replace(state, tally=tally)
             if context is not None:
-                kept = learning_rows(self._store, partition, context.state.sweep.number) | rows
+                kept = learning_rows(self._store, partition, state.sweep.number) | rows
                 with self._trusted([customer]):
                     statistics, fewer = taken_out(context, customer, blob, kept)
                 context, rows = replace(context, statistics=statistics), rows | fewer
         changed = encode_statistics(context.statistics) if customers and context is not None else None
-        return Gone(customers, changed, rows)
+        return Gone(customers, state.tally, changed, rows)
 
     def _everybody(self, partition: int) -> Iterator[tuple[str, bytes | None]]:
         after, more = START, True
@@ -151,35 +156,27 @@ class Divergence:
         self,
         partition: int,
         found: Found,
-        last: Mapping[str, SegmentRecord],
+        known: Mapping[str, Published],
         gone: Collection[str],
         marks: dict[str, bytes],
-    ) -> dict[str, bytes]:
-        """Return the states raised to what was published; who is lost or gone keeps his last revision in `marks`."""
-        entered = {record.entered_on for record in last.values()}
-        day_of = {text: date.fromisoformat(text).toordinal() - EPOCH_ORDINAL for text in entered}
+    ) -> tuple[dict[str, bytes], Tally | None]:
+        """Return states and tally raised to what was published; who is lost or gone keeps his revision in `marks`."""
+        state = found.state
         same_generation = found.fence.last != "0:0"
         states: dict[str, bytes] = {}
-        customers, ended = list(last), frozenset(gone)
+        customers, ended = list(known), frozenset(gone)
         for low in range(0, len(customers), LOAD_CHUNK):
             names = customers[low : low + LOAD_CHUNK]
             loaded = self._store.load({partition: names})[partition]
             blobs = [None if name in ended else blob for name, blob in zip(names, loaded, strict=True)]
             with self._trusted(names):
-                written, lost = raised(
-                    names,
-                    blobs,
-                    last,
-                    found.state,
-                    day_of,
-                    same_generation=same_generation,
-                    schema=self._rules.schema,
-                )
-            states |= written
-            for customer, revision in lost.items():
+                made = raised(names, blobs, known, state, self._rules, same_generation=same_generation)
+            states |= made.states
+            state = msgspec.structs.replace(state, tally=made.tally)
+            for customer, revision in made.lost.items():
                 hashed = keyed_hash(self._erasure_key, customer)
                 marks[hashed] = with_revision(marks.get(hashed), revision)
-        return states
+        return states, state.tally
 
     @contextmanager
     def _trusted(self, names: Sequence[str]) -> Iterator[None]:

@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 
 from consumer.messages import Emission, Outbox, event_headers
-from consumer.partition import Clock
+from consumer.partition import Clock, PartitionState
 from consumer.scoring import within_horizon
 from consumer.step import SAMPLE_ROW, Context, Decision, Mark, read_rows
 from consumer.stored import read_json
-from features.codec import decode_states
+from consumer.tally import NOBODY, Tally, totals_of
+from features.codec import States, decode_states
 from features.identity import position
 from features.transaction import Control, local_seconds
 from models.population import Statistics
@@ -76,7 +77,11 @@ def erase(
     counts = {"lines": 1, "erasures": 1, "erased_customers": int(blob is not None)}
     return Decision(
         state=msgspec.structs.replace(
-            state, applied=control.offset + 1, erased=state.erased + 1, counters=state.counted(counts)
+            state,
+            applied=control.offset + 1,
+            erased=state.erased + 1,
+            counters=state.counted(counts),
+            tally=without(state, control.customer, blob, context.rules.horizon_days),
         ),
         statistics=statistics,
         outbox=Outbox(emissions),
@@ -92,15 +97,32 @@ def taken_out(
     """Return the statistics without a customer, and those of the learning rows that held his vector, without it."""
     state, bundle = context.state, context.bundle
     states = decode_states([blob])
-    heads, sweep = states.heads, state.sweep
-    place = position(customer)
     statistics = context.statistics
-    if blob is not None and (sweep.cursor is None or place <= sweep.cursor or heads["sweep"][0] == sweep.number):
+    if blob is not None and _is_counted(state, customer, states):
         ledger = within_horizon(states, state.day - context.rules.horizon_days)
-        scores = score(ledger, heads["first_day"], state.day, bundle)
+        scores = score(ledger, states.heads["first_day"], state.day, bundle)
         statistics = statistics - scores.statistics(np.ones(1, np.bool_))
-    left = {name: _without(data, place, len(bundle.features)) for name, data in rows.items()}
+    left = {name: _without(data, position(customer), len(bundle.features)) for name, data in rows.items()}
     return statistics, {name: data for name, data in left.items() if data != rows[name]}
+
+
+def without(state: PartitionState, customer: str, blob: bytes | None, horizon_days: int) -> Tally | None:
+    """Return the partition's tally without a customer, who went to nowhere."""
+    if state.tally is None or blob is None:
+        return state.tally
+    states = decode_states([blob])
+    label = states.heads["segment"].astype(np.int64)
+    ledger = within_horizon(states, state.day - horizon_days)
+    counted = np.array([_is_counted(state, customer, states)])
+    flow = {(int(label[0]), NOBODY, "erasure"): 1} if label[0] else {}
+    return state.tally.changed(totals_of(label, ledger, counted), (), flow)
+
+
+def _is_counted(state: PartitionState, customer: str, states: States) -> bool:
+    """Say whether the running sweep, or an event under it, has counted a customer (PROTOCOL C5)."""
+    sweep = state.sweep
+    swept = sweep.cursor is None or position(customer) <= sweep.cursor
+    return bool(swept or states.heads["sweep"][0] == sweep.number)
 
 
 def _without(data: bytes, place: int, d: int) -> bytes:

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from consumer.stored import Count, Day, Seconds, read_json
+from consumer.tally import Tally
 from features.codec import SCHEMA
 from features.identity import POSITION_BITS
 from features.transaction import EPOCH_ORDINAL
@@ -87,6 +88,8 @@ class PartitionState(msgspec.Struct, frozen=True):
     counters: dict[str, Count] = {}
     rewinds: tuple[Rewind, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    tally: Tally | None = None
+    """None in a state of a schema that keeps no moves, and until its first sweep after an upgrade begins."""
 
     @property
     def day(self) -> int:
@@ -131,6 +134,8 @@ class Rules(msgspec.Struct, frozen=True):
     ahead_customers: int = 3
     clock: Clock = "wall"
     emit: Literal["changes", "all"] = "changes"
+    history_days: int = 400
+    """Days for which the daily table is kept (consumer.tally)."""
     schema: int = SCHEMA
     """In which customers' states are written: the binding's (features.codec)."""
 

@@ -14,7 +14,7 @@ from consumer.partition import encode_state
 from consumer.plan import Parts, Plan
 from consumer.step import Context, Decision, Mark, step, wanted
 from consumer.stored import read_json
-from features.store import Commit, InvalidKey, Snapshot, Store
+from features.store import Commit, DailyRow, InvalidKey, Snapshot, Store
 from features.transaction import Control
 from models.population import StatisticsError
 from models.population import encode as encode_statistics
@@ -84,10 +84,13 @@ def learning_rows(store: Store, partition: int, sweep: int) -> dict[str, bytes]:
     }
 
 
-def as_commit(lane: Lane, unit: Unit, decision: Decision) -> Prepared:
-    """Return the commit that writes a decision, on top of the one that Kafka is known to have."""
+def as_commit(lane: Lane, unit: Unit, decision: Decision, history_days: int) -> Prepared:
+    """Return the commit that writes a decision, on top of the one that Kafka is known to have.
+
+    history_days: for how many days rows of the daily table are kept.
+    """
     number = decision.state.sweep.number
-    snapshot = decision.snapshot
+    snapshot, row = decision.snapshot, decision.row
     commit = Commit(
         epoch=lane.epoch,
         owner=lane.owner,
@@ -105,6 +108,7 @@ def as_commit(lane: Lane, unit: Unit, decision: Decision) -> Prepared:
         sample=decision.sample,
         touched=decision.touched,
         snapshot=None if snapshot is None else Snapshot(snapshot.number, msgspec.msgpack.encode(snapshot)),
+        row=None if row is None else DailyRow(row.day, msgspec.json.encode(row), row.day - history_days),
         marks=decision.marks,
         replaced=decision.replaced,
     )

@@ -8,8 +8,10 @@ sequence ahead     Kafka lost commits                lost           stop, exit c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from enum import Enum
 from typing import NamedTuple
 
@@ -17,11 +19,15 @@ import msgspec
 import numpy as np
 
 from consumer.messages import SegmentRecord
-from consumer.partition import PartitionState
+from consumer.partition import PartitionState, Rules
 from consumer.ports import Committed, InputRecord
-from features.codec import States, decode_states, encode_states
+from consumer.tally import Tally, totals_of
+from features.codec import decode_states, encode_states
 from features.identity import position
+from features.ledger import expire
+from features.moves import CAUSES, MAX_MOVES, MOVE, Moves, joined
 from features.store import Fence
+from features.transaction import EPOCH_ORDINAL
 
 
 class Verdict(Enum):
@@ -120,37 +126,66 @@ def tail_of(records: Iterable[InputRecord]) -> tuple[int, int] | None:
     return found
 
 
-def published(records: Iterable[InputRecord]) -> dict[str, SegmentRecord]:
-    """Return the last record of each customer in an output partition; a tombstone ends one."""
-    last: dict[str, SegmentRecord] = {}
+class Published(NamedTuple):
+    """What an output partition says of a customer: his last record, and his newest moves (MOVE records, as bytes)."""
+
+    last: SegmentRecord
+    moves: bytes
+
+
+def published(records: Iterable[InputRecord]) -> dict[str, Published]:
+    """Return what is known of each customer in an output partition; a tombstone ends one.
+
+    A record moved him where its segment is not the one of the record before. Of the first that compaction left this
+    cannot be told: it counts as the move that its `entered_on` dates.
+    """
+    found: dict[str, Published] = {}
     for record in records:
         if record.key is None:
             continue
         customer = record.key.decode()
         if record.value is None:
-            last.pop(customer, None)
-        else:
-            last[customer] = msgspec.json.decode(record.value, type=SegmentRecord)
-    return last
+            found.pop(customer, None)
+            continue
+        value = msgspec.json.decode(record.value, type=SegmentRecord)
+        before = found.get(customer)
+        moves = b"" if before is None else before.moves
+        if before is None or before.last.segment.id != value.segment.id:
+            moves = (moves + _as_move(value))[-MAX_MOVES * MOVE.itemsize :]
+        found[customer] = Published(value, moves)
+    return found
+
+
+def _as_move(record: SegmentRecord) -> bytes:
+    day = date.fromisoformat(record.entered_on).toordinal() - EPOCH_ORDINAL
+    source = record.previous.id if record.previous else 0
+    move = (record.revision, day, record.model_version, source, record.segment.id, CAUSES.index(record.cause))
+    return np.array([move], MOVE).tobytes()
+
+
+class Raised(NamedTuple):
+    """States to write; the last revision of each customer whom Redis lost as a whole; the tally after it."""
+
+    states: dict[str, bytes]
+    lost: dict[str, int]
+    tally: Tally | None
 
 
 def raised(
     customers: Sequence[str],
     blobs: Sequence[bytes | None],
-    last: Mapping[str, SegmentRecord],
+    known: Mapping[str, Published],
     state: PartitionState,
-    day_of: Mapping[str, int],
+    rules: Rules,
     *,
     same_generation: bool,
-    schema: int | None = None,
-) -> tuple[dict[str, bytes], dict[str, int]]:
-    """Raise revision, segment and entered day to what was published (B4).
+) -> Raised:
+    """Raise revision, segment and entered day to what was published (B4), and add the moves that led there.
 
-    Returns (states to write, the last revision of each customer whom Redis lost as a whole). Of the latter
-    nothing is made up: the replay brings him back, and his revisions go on. The label at the start of a
-    customer's day stays what Redis knew, so that the replay decides by the same anchor as the first time.
-    day_of: the day of each `entered_on`. Another generation has other segments: of it only the revision
-    is raised, so that everybody is published anew under the new ones. schema: in which states are written.
+    Of a customer whom Redis lost as a whole nothing is made up: the replay brings him back, and his revisions go on.
+    The label at the start of a customer's day stays what Redis knew, so that the replay decides by the same anchor as
+    the first time. Another generation has other segments: of it only the revision is raised, so that everybody is
+    published anew under the new ones.
     """
     states = decode_states(blobs)
     heads, sweep = states.heads, state.sweep
@@ -158,24 +193,48 @@ def raised(
     counted = np.array([blob is not None for blob in blobs]) & (
         np.full(len(customers), sweep.cursor is None) | (positions <= (sweep.cursor or 0))
     )
+    counted |= heads["sweep"] == sweep.number
+    before = heads["segment"].astype(np.int64)
     chosen = []
     lost: dict[str, int] = {}
+    moves: list[Moves] = []
+    flows: Counter[tuple[int, int, str]] = Counter()
     for row, customer in enumerate(customers):
-        record = last[customer]
+        record = known[customer].last
         if blobs[row] is None:
             lost[customer] = record.revision
         if blobs[row] is None or record.revision <= heads["revision"][row]:
             continue
+        if same_generation:
+            moves.append(_missed(row, known[customer], int(heads["revision"][row]), int(before[row])))
+            if counted[row] and heads["sweep"][row] != sweep.number:
+                heads["anchor"][row] = heads["segment"][row]
+                heads["sweep"][row] = sweep.number
+            heads["segment"][row] = record.segment.id
+            heads["previous"][row] = record.previous.id if record.previous else 0
+            heads["entered_day"][row] = date.fromisoformat(record.entered_on).toordinal() - EPOCH_ORDINAL
+            if record.segment.id != before[row]:
+                flows[int(before[row]), record.segment.id, record.cause] += 1
         heads["revision"][row] = record.revision
         chosen.append(row)
-        if not same_generation:
-            continue
-        if counted[row] and heads["sweep"][row] != sweep.number:
-            heads["anchor"][row] = heads["segment"][row]
-            heads["sweep"][row] = sweep.number
-        heads["segment"][row] = record.segment.id
-        heads["previous"][row] = record.previous.id if record.previous else 0
-        heads["entered_day"][row] = day_of[record.entered_on]
-    blobs_out = encode_states(States(heads, states.ledger, states.seen), np.array(chosen, np.int64), schema)
-    written = {customers[row]: blob for row, blob in zip(chosen, blobs_out, strict=True)}
-    return written, lost
+    kept = replace(states, moves=joined(states.moves, moves))
+    rows = np.array(chosen, np.int64)
+    written = {customers[row]: b for row, b in zip(chosen, encode_states(kept, rows, rules.schema), strict=True)}
+    tally = state.tally
+    if tally is not None:
+        ledger, _ = expire(states.ledger, state.day - rules.horizon_days)
+        raised_and_counted = rows[counted[rows]]
+        after = heads["segment"].astype(np.int64)
+        tally = tally.changed(
+            totals_of(before, ledger, raised_and_counted), totals_of(after, ledger, raised_and_counted), flows
+        )
+    return Raised(written, lost, tally)
+
+
+def _missed(row: int, known: Published, revision: int, label: int) -> Moves:
+    """Return the published moves of a customer that came after a revision; the first leads away from his label."""
+    found = np.frombuffer(known.moves, MOVE)
+    found = found[found["revision"] > revision]
+    if len(found) and found["target"][0] == label:  # a re-emission whose move Redis knows
+        found = found[1:]
+    return Moves(np.full(len(found), row), found)

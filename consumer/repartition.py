@@ -30,10 +30,12 @@ from consumer.recovery import Verdict, judge, parse_commit_id, tail_of
 from consumer.service import local_partition_of
 from consumer.settings import Settings
 from consumer.step import Mark
+from consumer.stored import FIRST_DAY, read_json
+from consumer.tally import Row, Tally, by_day
 from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings
 from consumer.transport.kafka_writer import EventWriter
-from features.codec import decode_states, encode_states
+from features.codec import SCHEMA_OF_MOVES, decode_states, encode_states
 from features.redis_generation import Binding, Former, GenerationLoader, read_former
 from features.redis_store import Client, RedisStore
 from features.store import Fence
@@ -343,10 +345,14 @@ class Repartition:
         self._keep_models(generation)
         for partition in range(self.target):
             loader.put_marks(partition, marks)
+            tally = Tally() if self._binding.schema >= SCHEMA_OF_MOVES else None
+            if partition in states:
+                loader.put_daily(partition, self._daily(partition))
+                tally = states[partition].tally
             sweep = Sweep(0, newest.day, newest.sweep.version, newest.sweep.model_hash, cursor=None)
             applied = states[partition].applied if partition in states else 0
             watermark = max(state.watermark for state in states.values())
-            state = PartitionState(applied, sweep, watermark, erased=len(marks))
+            state = PartitionState(applied, sweep, watermark, erased=len(marks), tally=tally)
             parent = fences[partition].last if partition in fences else "0:0"
             last = f"{epoch}:{sequence}"
             loader.put_state(partition, encode_state(state), epoch=epoch, last=last, parent=parent)
@@ -376,6 +382,14 @@ class Repartition:
         for target in np.unique(homes).tolist():
             rows = np.flatnonzero(homes == target).tolist()
             loader.load(target, [names[i] for i in rows], [positions[i] for i in rows], [encoded[i] for i in rows])
+
+    def _daily(self, partition: int) -> list[tuple[int, bytes]]:
+        """Return the rows of the daily table, one a day, which come before all of the new generation's.
+
+        They stay where they are, though customers move: of the table only the sum over all partitions is read.
+        """
+        rows = [read_json(data, Row) for data in self._store.daily(partition, FIRST_DAY)]
+        return [(row.day, msgspec.json.encode(msgspec.structs.replace(row, number=0))) for row in by_day(rows)]
 
     def _keep_models(self, generation: str) -> None:
         """Take every version along: sweeps go on with the live one, and `verify` needs those before."""

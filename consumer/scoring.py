@@ -14,6 +14,7 @@ from consumer.messages import Cause, Emission, Runner, SegmentRecord
 from consumer.partition import iso
 from features.codec import States
 from features.ledger import Ints, Ledger, expire, order_starts
+from features.moves import CAUSES, MOVE, Moves
 from features.vector import NAMES, Floats, vectors
 from models.bundle import Bundle, Segment, segment_of
 from models.centroids import NOWHERE, Indices, margin_of
@@ -36,8 +37,8 @@ def within_horizon(states: States, first_day: int) -> Ledger:
     return ledger
 
 
-def move(states: States, rows: Indices, labels: Ints, day: int) -> None:
-    """Write new labels into the heads of `rows`; each gets the next revision.
+def move(states: States, rows: Indices, labels: Ints, causes: Sequence[Cause], day: int, version: int) -> Moves:
+    """Write new labels into the heads of `rows` (sorted); each gets the next revision. Return what is remembered of it.
 
     heads are the batch's own copy: they are written once, here, before they are encoded.
     """
@@ -46,6 +47,11 @@ def move(states: States, rows: Indices, labels: Ints, day: int) -> None:
     heads["segment"][rows] = labels
     heads["entered_day"][rows] = day
     heads["revision"][rows] += 1
+    made = np.empty(len(rows), MOVE)
+    made["revision"], made["day"], made["version"] = heads["revision"][rows], day, version
+    made["source"], made["target"] = heads["previous"][rows], labels
+    made["cause"] = [CAUSES.index(cause) for cause in causes]
+    return Moves(rows.astype(np.int64), made)
 
 
 def republish(states: States, rows: Indices) -> None:

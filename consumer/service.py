@@ -341,6 +341,7 @@ def make_generation(
         day=new.day,
         clock=settings.clock,
         schema=SCHEMA,
+        first_schema=SCHEMA,
         from_topic=new.from_topic,
         former=new.former or (old.former if old is not None else ()),
     )

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     forget_after_days: int | None = Field(
         None, ge=1, description="Days after his last order when a lapsed customer ends; three horizons by default."
     )
+    history_days: int = Field(
+        400, ge=1, le=36500, description="Days of the daily table (`segmenter trend`); about 1 kB a day and partition."
+    )
     ahead_days: int = Field(
         31, ge=1, description="Event clock: an event further ahead of its partition's day is refused (`ahead`)."
     )
@@ -203,6 +206,7 @@ class Settings(BaseSettings):
             dedupe_days=self.dedupe_days,
             forget_after_days=self.forget_after_days or 3 * self.horizon_days,
             ahead_days=self.ahead_days,
+            history_days=self.history_days,
             clock=self.clock,
             emit=self.emit,
         )

@@ -21,9 +21,11 @@ from consumer.messages import Cause, Emission, Outbox, event_headers, turn_heade
 from consumer.partition import DayEntry, History, PartitionState, Rules, SnapshotRecord, iso
 from consumer.scoring import emissions, move, republish, within_horizon
 from consumer.stored import Count, Seconds
+from consumer.tally import Flows, Row, Total, totals_of
 from features.codec import MAX_SEEN, NO_DAY, Seen, States, decode_states, encode_states
 from features.identity import position
 from features.ledger import Ints, Ledger, Lines, fold, from_lines, merge
+from features.moves import Moves, joined
 from features.transaction import DAY_SECONDS, Batch, Reason, Refusal
 from features.vector import Flags
 from models.bundle import Bundle, same_space
@@ -63,6 +65,8 @@ class Decision:
     sample: bytes = b""
     touched: bytes = b""
     snapshot: SnapshotRecord | None = None
+    row: Row | None = None
+    """Of the daily table, where a sweep ends."""
     marks: Mapping[str, bytes] = field(default_factory=dict)
     replaced: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -235,6 +239,8 @@ class _Change:
         self.ledger = within_horizon(states, self.day - context.rules.horizon_days)
         self.before = self._score()
         self.statistics = context.statistics - self.before.statistics(self.counted & touched)
+        self.totals_before = self._totals(self.counted & touched)
+        self.moves: list[Moves] = []
         self.emissions: list[Emission] = []
         self.counters: Counter[str] = Counter()
         self.sample = b""
@@ -246,9 +252,9 @@ class _Change:
         if len(rows):
             labels = self.before.labels(heads["segment"].astype(np.int64), self.context.bundle)
             who = self.batch.customers
-            records, counts = turned(self.context, who, self.states, self.ledger, self.before, rows, labels)
+            records, moves = turned(self.context, who, self.states, self.ledger, self.before, rows, labels)
             self.emissions += records
-            self.counters.update(counts)
+            self.moves.append(moves)
             self.sample = sample_rows(self.context, self.positions, self.before, rows)
         new_day = self.touched & (heads["sweep"] != self.sweep.number)
         heads["anchor"][new_day] = heads["segment"][new_day]
@@ -270,17 +276,17 @@ class _Change:
         changed = self.touched & (labels != heads["segment"])
         shown = self.touched if self.context.rules.emit == "all" else changed
         rows, moved = np.flatnonzero(shown), np.flatnonzero(changed)
-        move(self.states, moved, labels[moved], self.day)
-        republish(self.states, np.flatnonzero(shown & ~changed))
         last = np.zeros(len(heads), np.int64)
         index = np.flatnonzero(accepted)
         np.maximum.at(last, self.batch.lines.owner[index], index)
         causes = [_cause(self.batch.lines, int(last[row]), self.day) for row in rows]
+        of_moves = [cause for cause, row in zip(causes, rows, strict=True) if changed[row]]
+        self.moves.append(move(self.states, moved, labels[moved], of_moves, self.day, bundle.version))
+        republish(self.states, np.flatnonzero(shown & ~changed))
         why = [(c, event_headers(int(self.batch.offset[last[r]]))) for c, r in zip(causes, rows, strict=True)]
         self.emissions += emissions(
             self.batch.customers, self.states, self.ledger, self.after, rows, why, self.day, bundle
         )
-        self.counters.update(f"moves.{cause}" for cause, row in zip(causes, rows, strict=True) if changed[row])
 
     def decision(
         self, states: States, piece: Cut, refused: list[Refusal], applied: int, repeated: int, dropped: int
@@ -288,11 +294,17 @@ class _Change:
         """Put the new states, statistics, outbox and counters together."""
         batch, state = self.batch, self.context.state
         rows = np.flatnonzero(self.touched)
-        blobs = encode_states(States(states.heads, self.ledger, states.seen), rows, self.context.rules.schema)
+        kept = replace(states, ledger=self.ledger, moves=joined(states.moves, self.moves))
+        blobs = encode_states(kept, rows, self.context.rules.schema)
         names = [batch.customers[row] for row in rows]
         dead = tuple(sorted((*batch.refused, *refused), key=_by_offset))
         self.counters.update(lines=batch.records, applied=applied, repeated=repeated, guests=len(batch.guests))
         self.counters.update(seen_dropped=dropped)
+        flows = sum((moves.flows() for moves in self.moves), Counter[tuple[int, int, str]]())
+        self.counters.update(by_cause(flows))
+        tally = state.tally
+        if tally is not None:
+            tally = tally.changed(self.totals_before, self._totals(self.touched), flows)
         self.counters.update(f"refused.{refusal.reason.value}" for refusal in dead)
         newest = int(batch.time.max()) if len(batch.time) else state.watermark
         touched = b""
@@ -305,6 +317,7 @@ class _Change:
                 watermark=max(state.watermark, newest),
                 ahead=piece.ahead,
                 counters=state.counted(self.counters),
+                tally=tally,
             ),
             statistics=self.statistics,
             outbox=Outbox(tuple(self.emissions), dead),
@@ -313,6 +326,9 @@ class _Change:
             sample=self.sample,
             touched=touched,
         )
+
+    def _totals(self, rows: Flags) -> tuple[Total, ...]:
+        return totals_of(self.states.heads["segment"].astype(np.int64), self.ledger, rows)
 
     def _score(self) -> Scores:
         first_day = np.where(self.states.heads["first_day"] == NO_DAY, self.day, self.states.heads["first_day"])
@@ -327,8 +343,8 @@ def turned(
     scores: Scores,
     rows: Indices,
     labels: Ints,
-) -> tuple[list[Emission], Counter[str]]:
-    """Re-label `rows` as of the sweep's day, write the heads of those who move, return records and counts.
+) -> tuple[list[Emission], Moves]:
+    """Re-label `rows` as of the sweep's day, write the heads of those who move, return records and moves.
 
     The cause is silence where the model of the sweep before would move the customer as well, to the
     same segment; else it is the model.
@@ -347,13 +363,21 @@ def turned(
     causes: list[Cause] = [
         "bootstrap" if old[row] == 0 else "silence" if by_silence[row] else "model" for row in shown.tolist()
     ]
-    move(states, changed, labels[changed], sweep.day)
+    moved = set(changed.tolist())
+    of_moves = [cause for cause, row in zip(causes, shown.tolist(), strict=True) if row in moved]
+    moves = move(states, changed, labels[changed], of_moves, sweep.day, bundle.version)
     republish(states, np.setdiff1d(shown, changed))
     header = turn_headers(iso(sweep.day), bundle.version, sweep.number)
     why = [(cause, header) for cause in causes]
-    records = emissions(customers, states, ledger, scores, shown, why, sweep.day, bundle)
-    moved = set(changed.tolist())
-    return records, Counter(f"moves.{cause}" for cause, row in zip(causes, shown.tolist(), strict=True) if row in moved)
+    return emissions(customers, states, ledger, scores, shown, why, sweep.day, bundle), moves
+
+
+def by_cause(flows: Flows) -> Counter[str]:
+    """Return the partition's counters of moves."""
+    counts: Counter[str] = Counter()
+    for (_, _, cause), n in flows.items():
+        counts[f"moves.{cause}"] += n
+    return counts
 
 
 def sample_rows(context: Context, positions: Ints, scores: Scores, rows: Indices) -> bytes:

@@ -11,7 +11,10 @@ T = TypeVar("T")
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 """An offset, an epoch, a version, a number of things."""
 
-Day = Annotated[int, msgspec.Meta(gt=-719_163, le=2_932_896)]
+FIRST_DAY = -719_162
+"""0001-01-01, in days since 1970-01-01."""
+
+Day = Annotated[int, msgspec.Meta(ge=FIRST_DAY, le=2_932_896)]
 """Days since 1970-01-01, within the years 1 to 9999."""
 
 Seconds = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]

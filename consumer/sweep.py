@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -18,8 +19,10 @@ import numpy as np
 from consumer.messages import Emission, Outbox, turn_headers
 from consumer.partition import EVERYONE, START, DayEntry, PartitionState, SnapshotRecord, Sweep, iso
 from consumer.scoring import within_horizon
-from consumer.step import Context, Decision, sample_rows, turned
-from features.codec import InvalidState, States, decode_states, encode_states
+from consumer.step import Context, Decision, by_cause, sample_rows, turned
+from consumer.tally import NOBODY, Flows, Row, Tally, Total, totals_of
+from features.codec import SCHEMA_OF_MOVES, InvalidState, decode_states, encode_states
+from features.moves import joined
 from models.bundle import Bundle
 from models.population import Statistics
 from models.population import encode as encode_statistics
@@ -69,7 +72,7 @@ def chunk(
     rows = np.flatnonzero(waiting)
     labels = scores.labels(heads["segment"].astype(np.int64), bundle)
     before = heads["revision"].copy()
-    records, counts = turned(context, ids, states, ledger, scores, rows, labels)
+    records, moves = turned(context, ids, states, ledger, scores, rows, labels)
     base = Statistics.zeros(bundle.k, len(bundle.features)) if begins else context.statistics
     statistics = base + scores.statistics(waiting)
     gone = waiting & scores.vectors.lapsed & (heads["last_day"] < sweep.day - rules.forget_after_days)
@@ -77,12 +80,21 @@ def chunk(
         Emission("segments", ids[row].encode(), None, turn_headers(iso(sweep.day), sweep.version, sweep.number))
         for row in np.flatnonzero(gone).tolist()
     ]
-    counts.update(Counter(forgotten=len(tombstones)))
+    flows = moves.flows()
+    counts = by_cause(flows) + Counter(forgotten=len(tombstones))
+    for label, n in Counter(heads["segment"][gone].tolist()).items():
+        flows[label, NOBODY, "forgotten"] += n
+    tally = _tallied(context, begins, totals_of(heads["segment"].astype(np.int64), ledger, waiting & ~gone), flows)
     written = np.flatnonzero((heads["revision"] != before) & ~gone)
-    encoded = encode_states(States(heads, ledger, states.seen), written, rules.schema)
+    kept = replace(states, ledger=ledger, moves=joined(states.moves, [moves]))
+    encoded = encode_states(kept, written, rules.schema)
     cursor = None if last else int(positions[-1])
+    row = None
+    if last and tally is not None:
+        row = Row(sweep.number, sweep.day, sweep.version, tally.totals, tally.flows)
+        tally = Tally(tally.totals)
     after = msgspec.structs.replace(
-        state, sweep=msgspec.structs.replace(sweep, cursor=cursor), counters=state.counted(counts)
+        state, sweep=msgspec.structs.replace(sweep, cursor=cursor), counters=state.counted(counts), tally=tally
     )
     return Decision(
         state=after,
@@ -94,7 +106,19 @@ def chunk(
         begins=begins,
         sample=sample_rows(context, np.array(positions, np.int64), scores, rows),
         snapshot=_snapshot(sweep, statistics) if last and statistics.is_valid else None,
+        row=row,
     )
+
+
+def _tallied(context: Context, begins: bool, totals: tuple[Total, ...], flows: Flows) -> Tally | None:
+    """Count a chunk in; a sweep's totals begin at zero. Before the upgrade to a schema with moves there are none."""
+    tally = context.state.tally
+    if begins:
+        if tally is not None:
+            tally = Tally((), tally.flows)
+        elif context.rules.schema >= SCHEMA_OF_MOVES:
+            tally = Tally((), None)
+    return None if tally is None else tally.changed((), totals, flows)
 
 
 def _entry(state: PartitionState) -> DayEntry:

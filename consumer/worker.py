@@ -443,7 +443,7 @@ class Worker:
             except InvalidKey as error:
                 self._block(lane, str(error))
                 continue
-            lane.prepared = as_commit(lane, unit, decision)
+            lane.prepared = as_commit(lane, unit, decision, self._plan.rules.history_days)
         return open_ends + [lane for p, lane in self._lanes.items() if p in units and lane.prepared is not None]
 
     def _unit(self, lane: Lane) -> Unit | None:

@@ -1,6 +1,7 @@
-"""A customer's state as bytes: head, ledger, seen event ids, checksum; many customers at a time.
+"""A customer's state as bytes: head, ledger, seen event ids, moves, checksum; many customers at a time.
 
-    | head 44 | records 32 each | seen ids 12 each | crc32 4 |      little-endian, schema 1
+    | head 44 | records 32 each | seen ids 12 each | crc32 4 |                    little-endian, schema 1
+    | head 44 | records 32 each | seen ids 12 each | moves 17 each | crc32 4 |    schema 2 (features.moves)
 
 Of every schema the first byte is its number and the last four are the checksum; all up to SCHEMA are read, and
 written is the one that the generation's binding names: until `segmenter upgrade` raises it, an older version reads
@@ -15,7 +16,7 @@ the sweep needs to know. Never pickle: a state is data, checked by length and ch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
@@ -23,9 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from features.ledger import Hashes, Ints, Ledger
+from features.moves import CAUSES, MAX_MOVES, MOVE, Moves, no_moves
 
-SCHEMA = 1
+SCHEMA = 2
 """The newest schema that this version knows. It reads all up to it."""
+SCHEMA_OF_MOVES = 2
+"""The first one that keeps moves."""
 NO_DAY = np.iinfo(np.int32).max
 """First day of a customer who has no order yet."""
 
@@ -35,7 +39,7 @@ MAX_SEEN = 4_096
 HEAD = np.dtype(
     [
         ("schema", "<u1"),
-        ("reserved", "<u1"),
+        ("moves", "<u1"),
         ("records", "<u2"),
         ("seen", "<u2"),
         ("segment", "<u2"),  # published label; 0: none yet
@@ -87,11 +91,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """The states of n customers: heads (HEAD, shape (n,)), and ragged ledger and seen with owners 0..n-1."""
+    """The states of n customers: heads (HEAD, shape (n,)), and ragged ledger, seen and moves with owners 0..n-1."""
 
     heads: npt.NDArray[np.void]
     ledger: Ledger
     seen: Seen
+    moves: Moves = field(default_factory=no_moves)
 
 
 def blank_heads(n: int) -> npt.NDArray[np.void]:
@@ -117,15 +122,29 @@ def decode_states(blobs: Sequence[bytes | None]) -> States:
     heads[present] = found
     ends = HEAD.itemsize + found["records"].astype(np.int64) * RECORD.itemsize
     records = np.frombuffer(b"".join([b[HEAD.itemsize : e] for b, e in zip(raw, ends, strict=True)]), RECORD)
-    seen = np.frombuffer(b"".join([b[e:-4] for b, e in zip(raw, ends, strict=True)]), SEEN)
-    states = States(heads, _ledger(np.repeat(present, found["records"]), records), _seen(present, found, seen))
+    last = ends + found["seen"].astype(np.int64) * SEEN.itemsize
+    seen = np.frombuffer(b"".join([b[e:s] for b, e, s in zip(raw, ends, last, strict=True)]), SEEN)
+    states = States(
+        heads,
+        _ledger(np.repeat(present, found["records"]), records),
+        _seen(present, found, seen),
+        Moves(
+            np.repeat(present, found["moves"]),
+            np.frombuffer(b"".join([b[s:-4] for b, s in zip(raw, last, strict=True)]), MOVE),
+        ),
+    )
     _check_contents(states)
     return states
 
 
 def encode_states(states: States, chosen: Ints, schema: int | None = None) -> list[bytes]:
-    """Encode the customers at the indices `chosen` (sorted), in that order; schema None: the newest."""
+    """Encode the customers at the indices `chosen` (sorted), in that order; schema None: the newest.
+
+    A schema that knows no moves drops them.
+    """
+    schema = SCHEMA if schema is None else schema
     ledger, seen = states.ledger, states.seen
+    moves = states.moves if schema >= SCHEMA_OF_MOVES else no_moves()
     records = np.empty(len(ledger), RECORD)
     for name in ("order", "net", "units", "day"):
         records[name] = getattr(ledger, name)
@@ -136,18 +155,22 @@ def encode_states(states: States, chosen: Ints, schema: int | None = None) -> li
     bounds = np.r_[chosen, chosen + 1]
     record_at = np.asarray(np.searchsorted(ledger.owner, bounds))
     seen_at = np.asarray(np.searchsorted(seen.owner, bounds))
+    move_at = np.asarray(np.searchsorted(moves.owner, bounds))
     n = len(chosen)
     heads = states.heads[chosen]
-    heads["schema"] = SCHEMA if schema is None else schema
+    heads["schema"] = schema
     heads["records"] = record_at[n:] - record_at[:n]
     heads["seen"] = seen_at[n:] - seen_at[:n]
-    head_bytes, record_bytes, seen_bytes = heads.tobytes(), records.tobytes(), ids.tobytes()
-    h, r, s = HEAD.itemsize, RECORD.itemsize, SEEN.itemsize
+    heads["moves"] = move_at[n:] - move_at[:n]
+    head_bytes, record_bytes, seen_bytes, move_bytes = (each.tobytes() for each in (heads, records, ids, moves.records))
+    h, r, s, m = HEAD.itemsize, RECORD.itemsize, SEEN.itemsize, MOVE.itemsize
+    spans = [(at[:n] * size).tolist() for at, size in ((record_at, r), (seen_at, s), (move_at, m))]
+    stops = [(at[n:] * size).tolist() for at, size in ((record_at, r), (seen_at, s), (move_at, m))]
     blobs = []
-    for i, (r0, r1, s0, s1) in enumerate(
-        zip(record_at[:n].tolist(), record_at[n:].tolist(), seen_at[:n].tolist(), seen_at[n:].tolist(), strict=True)
+    for i, (r0, r1, s0, s1, m0, m1) in enumerate(
+        zip(spans[0], stops[0], spans[1], stops[1], spans[2], stops[2], strict=True)
     ):
-        body = head_bytes[i * h : i * h + h] + record_bytes[r0 * r : r1 * r] + seen_bytes[s0 * s : s1 * s]
+        body = head_bytes[i * h : i * h + h] + record_bytes[r0:r1] + seen_bytes[s0:s1] + move_bytes[m0:m1]
         blobs.append(body + crc32(body).to_bytes(4, "little"))
     return blobs
 
@@ -161,24 +184,31 @@ def _check(index: int, blob: bytes) -> None:
         raise NewerSchema(blob[0])
     if blob[0] == 0:
         raise InvalidState(index, "there is no state schema 0")
-    records, seen = int.from_bytes(blob[2:4], "little"), int.from_bytes(blob[4:6], "little")
-    if len(blob) != HEAD.itemsize + records * RECORD.itemsize + seen * SEEN.itemsize + 4:
-        raise InvalidState(index, f"{len(blob)} bytes do not fit {records} records and {seen} ids")
+    records, seen, moves = int.from_bytes(blob[2:4], "little"), int.from_bytes(blob[4:6], "little"), blob[1]
+    if blob[0] < SCHEMA_OF_MOVES and moves:
+        raise InvalidState(index, "a byte that is never used is set")
+    if moves > MAX_MOVES:
+        raise InvalidState(index, f"{moves} moves are more than are kept")
+    if len(blob) != HEAD.itemsize + records * RECORD.itemsize + seen * SEEN.itemsize + moves * MOVE.itemsize + 4:
+        raise InvalidState(index, f"{len(blob)} bytes do not fit {records} records, {seen} ids and {moves} moves")
 
 
 def _check_contents(states: States) -> None:
     """Refuse what has a right checksum and cannot be: the order of records, and days, are relied on."""
-    heads, ledger, seen = states.heads, states.ledger, states.seen
+    heads, ledger, seen, moves = states.heads, states.ledger, states.seen, states.moves
     first = np.where(heads["first_day"] == NO_DAY, 0, heads["first_day"])
     last = np.where(heads["last_day"] == -NO_DAY, 0, heads["last_day"])
     everybody = np.arange(len(heads))
     for owner, wrong, problem in (
-        (everybody, heads["reserved"] != 0, "a byte that is never used is set"),
         (everybody, ~(_in_calendar(first) & _in_calendar(last)), "a day of its head is none of the calendar"),
         (everybody, ~_in_calendar(heads["entered_day"]), "a day of its head is none of the calendar"),
         (ledger.owner, ~_in_calendar(ledger.day) | (ledger.lines < 1), "a record's day or lines cannot be"),
         (ledger.owner[1:], ~_rising(ledger.owner, ledger.order, ledger.day), "its records are not in order"),
         (seen.owner, ~_in_calendar(seen.day), "an event id's day is none of the calendar"),
+        (moves.owner, ~_in_calendar(moves.records["day"]), "a move's day is none of the calendar"),
+        (moves.owner, moves.records["cause"] >= len(CAUSES), "a move has no cause that is known"),
+        (moves.owner, moves.records["revision"] > heads["revision"][moves.owner], "a move is newer than its customer"),
+        (moves.owner[1:], ~_later(moves), "its moves are not in order"),
     ):
         if wrong.any():
             raise InvalidState(int(owner[wrong.argmax()]), problem)
@@ -194,6 +224,13 @@ def _rising(owner: Ints, order: Hashes, day: Ints) -> npt.NDArray[np.bool_]:
     """Say of each row but the first whether it follows the one before, by owner, order and day."""
     same = owner[1:] == owner[:-1]
     found: npt.NDArray[np.bool_] = ~same | (order[1:] > order[:-1]) | ((order[1:] == order[:-1]) & (day[1:] > day[:-1]))
+    return found
+
+
+def _later(moves: Moves) -> npt.NDArray[np.bool_]:
+    """Say of each move but the first whether it follows the one before, by owner and revision."""
+    owner, revision = moves.owner, moves.records["revision"]
+    found: npt.NDArray[np.bool_] = (owner[1:] != owner[:-1]) | (revision[1:] > revision[:-1])
     return found
 
 

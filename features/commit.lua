@@ -17,19 +17,23 @@
 --   9  <p>:<g>:sample:<n>    string  sampled vectors of sweep n, appended
 --  10  <p>:<g>:touched:<n>   string  vectors of events under sweep n, appended (only learners that need them)
 --  11  <p>:<g>:sample:<n-2>, 12 <p>:<g>:touched:<n-3>   dropped when sweep n begins
---  13.. <p>:<g>:c:<id>       string  states to write (new customers first), then states to delete,
+--  13  <p>:<g>:daily        zset    row of the daily table, JSON, one a finished sweep -> its day (consumer.tally)
+--  14.. <p>:<g>:c:<id>       string  states to write (new customers first), then states to delete,
 --                                    then rows to replace
 -- ARGV: 1 generation, 2 epoch, 3 parent, 4 id, 5 state, 6 outbox, 7 statistics or '', 8 day entry or '',
 --   9 sample rows, 10 touched rows, 11 begins ('1' or '0'), 12 snapshot's sweep or '', 13 snapshot,
 --  14 snapshot to drop, 15 states written, 16 of them new, 17 deleted, 18 marks, 19 rows replaced,
 --  20 what to store as parent: the parent, but after a divergence the commit that Kafka knows (PROTOCOL B4),
---  21 checksum of 4, 20 and 5, 22 checksum of the outbox, 23 owner's token;
+--  21 checksum of 4, 20 and 5, 22 checksum of the outbox, 23 owner's token,
+--  24 row of the daily table or '', 25 its day, 26 the first day whose rows are kept;
 --   then the states, position and id of each new one, the ids deleted, hash and mark of each mark, the rows.
 -- Returns 'OK', or the reason of the refusal: 'GENERATION', 'FENCED', 'STEP', 'KEY <key>', or
 -- 'RIGHT <command>'.
 
-local FIXED_KEYS, FIXED_ARGS = 12, 23
-local TYPES = {'string', 'hash', 'string', 'string', 'zset', 'list', 'hash', 'hash', 'string', 'string', 'string', 'string'}
+local FIXED_KEYS, FIXED_ARGS = 13, 26
+local TYPES = {
+  'string', 'hash', 'string', 'string', 'zset', 'list', 'hash', 'hash', 'string', 'string', 'string', 'string', 'zset',
+}
 
 local generation = redis.call('TYPE', KEYS[1]).ok
 if generation ~= 'none' and generation ~= 'string' then return 'KEY ' .. KEYS[1] end
@@ -69,6 +73,12 @@ if ARGV[10] ~= '' then redis.call('APPEND', KEYS[10], ARGV[10]) end
 if ARGV[12] ~= '' then
   redis.call('HSET', KEYS[7], ARGV[12], ARGV[13])
   redis.call('HDEL', KEYS[7], ARGV[14])
+end
+if ARGV[24] ~= '' then
+  redis.call('ZADD', KEYS[13], ARGV[25], ARGV[24])
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[13], '-inf', '(' .. ARGV[26])) do
+    redis.call('ZREM', KEYS[13], old)
+  end
 end
 
 local STRIDE = 1000  -- unpack() has a limit near 8000 values

@@ -31,7 +31,8 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     event ids of their own; day: the first day clock's value, from which refinements are counted.
     from_topic: where the history was the input topic itself, the first offset of each partition that was read.
     former: numbers of partitions that the topic had before (`segmenter repartition`), the oldest first.
-    schema: in which states are written (features.codec); nothing older than what knows it may run.
+    schema: in which states are written (features.codec); nothing older than what knows it may run. first_schema: in
+    which the first ones were.
     """
 
     generation: str
@@ -48,6 +49,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     from_topic: tuple[int, ...] | None = None
     former: tuple[int, ...] = ()
     schema: int = 1
+    first_schema: int = 1
 
 
 class Former(msgspec.Struct, frozen=True):
@@ -139,6 +141,12 @@ class GenerationLoader:
         """Write the erasure marks that this generation begins with."""
         if marks:
             guarded(lambda: self._redis.hset(self._keys.of(partition, "erased"), mapping=marks))
+
+    def put_daily(self, partition: int, rows: Sequence[tuple[int, bytes]]) -> None:
+        """Write rows of the daily table, each with its day."""
+        if rows:
+            table = {row: day for day, row in rows}
+            guarded(lambda: self._redis.zadd(self._keys.of(partition, "daily"), table))
 
     def put_state(
         self, partition: int, state: bytes, *, epoch: int = 0, last: str = "0:0", parent: str = "0:0"

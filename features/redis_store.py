@@ -306,6 +306,11 @@ class RedisStore:
         key = self.keys.of(partition, "days")
         return list(guarded(lambda: self._redis.lrange(key, 0, -1), key))
 
+    def daily(self, partition: int, first_day: int) -> list[bytes]:
+        """Return the rows of the daily table from a day on, in the order of days; those of one day in any order."""
+        key = self.keys.of(partition, "daily")
+        return list(guarded(lambda: self._redis.zrangebyscore(key, first_day, "+inf"), key))
+
     def commit(self, partition: int, commit: Commit) -> None:
         keys, args = self._request(partition, commit)
         self._judge(partition, guarded(lambda: self._commit(keys=keys, args=args)))
@@ -322,7 +327,7 @@ class RedisStore:
         rows = [f"sample:{c.sweep}", f"touched:{c.sweep}", f"sample:{c.sweep - 2}", f"touched:{c.sweep - 3}"]
         order = list(c.created) + [customer for customer in c.states if customer not in c.created]
         prefix = self.keys.customer(partition, "")
-        keys = [self.keys.generation(partition), *(of(partition, name) for name in fixed + rows)]
+        keys = [self.keys.generation(partition), *(of(partition, name) for name in [*fixed, *rows, "daily"])]
         keys += [prefix + customer.encode() for customer in (*order, *c.deleted)]
         keys += [of(partition, name) for name in c.replaced]
         snapshot = c.snapshot or Snapshot(0, b"")
@@ -331,6 +336,7 @@ class RedisStore:
         args += [snapshot.sweep if c.snapshot else b"", snapshot.statistics, snapshot.sweep - 2]
         args += [len(order), len(c.created), len(c.deleted), len(c.marks), len(c.replaced), c.follows or c.parent]
         args += [checksum(c.id.encode(), (c.follows or c.parent).encode(), c.state), checksum(c.outbox), c.owner]
+        args += [c.row.data, c.row.day, c.row.first_day] if c.row else [b"", 0, 0]
         args += [c.states[customer] for customer in order]
         for customer, position in c.created.items():
             args += [position, customer.encode()]

@@ -76,6 +76,15 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class DailyRow:
+    """A row of the daily table as JSON; rows of days before `first_day` are dropped with it."""
+
+    day: int
+    data: bytes
+    first_day: int
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """Everything one batch, sweep chunk or recovery writes for one partition, all or nothing.
 
@@ -104,6 +113,7 @@ class Commit:
     sample: bytes = b""
     touched: bytes = b""
     snapshot: Snapshot | None = None
+    row: DailyRow | None = None
     marks: Mapping[str, bytes] = field(default_factory=dict)
     replaced: Mapping[str, bytes] = field(default_factory=dict)
 

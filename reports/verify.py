@@ -95,6 +95,15 @@ def verify(
     )
 
 
+def _counted(totals: dict[int, list[int]] | None, label: int, worth: int) -> dict[int, list[int]] | None:
+    """Count one more customer of a segment and his net; None stays none."""
+    if totals is not None:
+        found = totals.setdefault(label, [0, 0])
+        found[0] += 1
+        found[1] += worth
+    return totals
+
+
 def _read_all(parts: Sequence[_Part], newest: int) -> int:
     """Let parts read their topics; return the time of the newest event after them."""
     for part in parts:
@@ -237,6 +246,7 @@ class _Part:
         last, model = self.turns[-1], self.turns[-1].model
         sums = None if model is None else Sums.zeros(len(model.ids), len(model.features))
         erased: dict[str, tuple[float, int | None]] = {}
+        totals: dict[int, list[int]] | None = {}
         for name in sorted(names):
             customer, chain = self._customer(name)
             wrong = list(compare_customer(self.facts, customer, partition.states.get(name), last, chain))
@@ -247,12 +257,18 @@ class _Part:
             life = customer.life
             if sums is not None and model is not None and life is not None and customer.turned:
                 life.count_into(sums, model, last.day)
+            if life is not None and customer.turned:
+                totals = None if life.blurred or customer.unsure else _counted(totals, customer.label, life.orders.net)
             parts = [*self.past.of(name), self]
             if any(isinstance(item, Erase) for part in parts for item in part.stream.items.get(name, ())):
                 sure = all(part.partition.completeness == "whole" and not part.rewinds for part in parts)
                 erased[name] = (customer.erased_at, chain.mark if sure else None)
             self.blurred += life is not None and life.blurred
         self.compare_partition(sums, erased)
+        stored = partition.standing.totals
+        mine = None if totals is None else [(label, *found) for label, found in sorted(totals.items())]
+        if stored is not None and mine is not None and mine != list(stored):
+            self._differ("state", "", "totals by segment", mine, list(stored))
 
     def compare_partition(self, sums: Sums | None, erased: dict[str, tuple[float, int | None]]) -> None:
         """Compare what is stored of the partition as a whole."""

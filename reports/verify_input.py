@@ -20,6 +20,7 @@ class Facts:
     partition_of: customer -> partition, None for Kafka's murmur2. erasure_key: None leaves marks unchecked.
     from_topic: the history was (also) the input before each partition's start. former: numbers of partitions that
     the topic had before; first_version: the model of the state whose customers a repartition moved here.
+    keeps_moves: the very first states were of a schema that keeps moves.
     """
 
     partitions: int
@@ -42,6 +43,7 @@ class Facts:
     from_topic: bool = False
     former: tuple[int, ...] = ()
     first_version: int | None = None
+    keeps_moves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Standing(NamedTuple):
     rewinds: Sequence[Rewind] = ()
     gaps: Sequence[tuple[int, int]] = ()
     """Offsets (first, next after the last) that retention took unread and the service went over (FAULTS 26)."""
+    totals: Sequence[tuple[int, int, int]] | None = None
+    """(segment, customers, their net in the horizon in 1/10,000) of whom the sweep has counted; None: not counted."""
 
 
 Completeness = Literal["whole", "compacted", "tail"]

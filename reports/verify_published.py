@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reports.verify_input import Completeness, OutputRecord, Rewind
+from reports.verify_life import day_of
+from reports.verify_states import Move
 
 
 @dataclass(slots=True)
@@ -136,7 +138,8 @@ class Chain:
     revision: the last one (None: not known); segment, previous: the last two segments of the present life;
     entered: when the last began; mark: the revision at his last erasure; unseen: the first revisions are gone;
     highest: the greatest revision; back: a recovery went back since the last record; goes_on: the next record goes
-    on from one that is not the last.
+    on from one that is not the last. moves: records since the last tombstone that are known to have changed the
+    segment; begun: how many of them there were when the present life began.
     """
 
     revision: int | None
@@ -148,6 +151,8 @@ class Chain:
     highest: int = 0
     back: bool = False
     goes_on: bool = False
+    moves: list[Move] = field(default_factory=list)
+    begun: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,7 @@ def _end_life(chain: Chain, *, erased: bool) -> None:
         chain.mark = max(chain.mark, chain.revision)
     if chain.revision is not None:
         chain.revision = chain.mark
+    chain.moves, chain.begun = [], 0
     chain.segment, chain.previous, chain.entered = 0, 0, None
 
 
@@ -236,6 +242,10 @@ def _link(chain: Chain, value: dict[str, Any], segment: int, how: Following) -> 
         if value["entered_on"] != entered:
             wrong.append(("entered_on", entered, value["entered_on"]))
         chain.previous = previous
+    if segment != chain.segment and (known or revision == 1):
+        chain.begun = len(chain.moves) if previous == 0 else chain.begun
+        day, model, cause = day_of(value["as_of"]), value.get("model_version"), value.get("cause")
+        chain.moves.append(Move(revision, day, model, previous, segment, cause))
     chain.revision, chain.segment, chain.entered = revision, segment, value["entered_on"]
     chain.highest = max(chain.highest, revision)
     return wrong

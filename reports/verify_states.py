@@ -1,6 +1,6 @@
 """Stored bytes, read field by field: a customer's state and a partition's statistics (docs/architecture.md).
 
-state       head 44 | records 32 each | seen ids 12 each | crc32
+state       head 44 | records 32 each | seen ids 12 each | moves 17 each, from schema 2 on | crc32
 statistics  head 8 | n | sums | squares | crc32
 """
 
@@ -13,9 +13,12 @@ from zlib import crc32
 _HEAD: Final = struct.Struct("<BBHHHHHiiiIIIq")
 _RECORD: Final = struct.Struct("<QqqiHH")
 _SEEN: Final = struct.Struct("<Qi")
+_MOVE: Final = struct.Struct("<IiIHHB")
 _STATISTICS: Final = struct.Struct("<BBHHH")
-SCHEMAS = (1,)
-"""State schemas of this layout."""
+SCHEMAS = (1, 2)
+"""State schemas that are known; later ones than the first keep moves."""
+CAUSES: Final = ("bootstrap", "purchase", "return", "late", "silence", "model")
+MOST_MOVES: Final = 16
 FOLDED: Final = 0
 """The order of a record that stands for several orders of one day."""
 
@@ -31,6 +34,17 @@ class Record(NamedTuple):
     orders: int
 
 
+class Move(NamedTuple):
+    """One published change of the segment; source 0: the first segment of a life."""
+
+    revision: int
+    day: int
+    model: int | None
+    source: int
+    target: int
+    cause: str | None
+
+
 class State(NamedTuple):
     """What a state says of a customer."""
 
@@ -43,16 +57,19 @@ class State(NamedTuple):
     past_net: int
     records: tuple[Record, ...]
     seen: tuple[tuple[int, int], ...]
+    moves: tuple[Move, ...] = ()
+    schema: int = 1
 
 
 def read_state(data: bytes) -> State | str:
     """Return the state, or what is wrong with its bytes."""
     if len(data) < _HEAD.size + 4 or crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
         return "the bytes are damaged"
-    schema, _, records, seen, segment, previous, _, *days, revision, _, _, past_net = _HEAD.unpack_from(data)
+    schema, moves, records, seen, segment, previous, _, *days, revision, _, _, past_net = _HEAD.unpack_from(data)
     first, last, entered = days
     middle = _HEAD.size + records * _RECORD.size
-    if schema not in SCHEMAS or len(data) != middle + seen * _SEEN.size + 4:
+    end = middle + seen * _SEEN.size
+    if schema not in SCHEMAS or len(data) != end + moves * _MOVE.size + 4 or (schema == 1 and moves):
         return f"schema {schema} or {len(data)} bytes do not fit"
     return State(
         segment,
@@ -63,8 +80,14 @@ def read_state(data: bytes) -> State | str:
         revision,
         past_net,
         tuple(Record(*found) for found in _RECORD.iter_unpack(data[_HEAD.size : middle])),
-        tuple(_SEEN.iter_unpack(data[middle:-4])),
+        tuple(_SEEN.iter_unpack(data[middle:end])),
+        tuple(_move(*found) for found in _MOVE.iter_unpack(data[end:-4])),
+        schema,
     )
+
+
+def _move(revision: int, day: int, model: int, source: int, target: int, cause: int) -> Move:
+    return Move(revision, day, model, source, target, CAUSES[cause] if cause < len(CAUSES) else None)
 
 
 class Sums(NamedTuple):

@@ -12,7 +12,7 @@ from reports.verify_customer import Customer
 from reports.verify_input import Facts, Partition
 from reports.verify_life import Life, Turn, day_of, iso
 from reports.verify_published import Chain
-from reports.verify_states import FOLDED, State, Sums, read_state, read_statistics
+from reports.verify_states import FOLDED, MOST_MOVES, State, Sums, read_state, read_statistics
 
 Found = tuple[str, Any, Any]
 """(kind, expected, found)."""
@@ -54,6 +54,19 @@ def compare_customer(facts: Facts, customer: Customer, data: bytes | None, turn:
             "published previous": (chain.previous, stored.previous),
         }
     yield from ((kind, expected, found) for kind, (expected, found) in pairs.items() if expected != found)
+    if stored.schema > 1:
+        yield from _moves(stored, chain, whole=facts.keeps_moves)
+
+
+def _moves(stored: State, chain: Chain, *, whole: bool) -> Iterator[Found]:
+    """Compare the moves with those published; whole: they were kept from the first one of the state on."""
+    mine, theirs = chain.moves, list(stored.moves)
+    both = min(len(mine), len(theirs))
+    if mine[len(mine) - both :] != theirs[len(theirs) - both :]:
+        yield ("moves", mine[len(mine) - both :], theirs[len(theirs) - both :])
+    least = min(len(mine) - chain.begun, MOST_MOVES)
+    if whole and len(theirs) < least:
+        yield ("moves kept", least, len(theirs))
 
 
 def _ledger(stored: State, life: Life, horizon: int) -> Iterator[Found]:

@@ -140,7 +140,7 @@ def _state(case: Case) -> Reached:
     key = case.store.keys.customer(case.partition, case.customer).decode()
     if case.store.load({case.partition: [case.customer]})[case.partition][0] is None:
         was = "it was deleted" if case.had_state else "there was none"
-        return Reached("state", "gone", f"{key}: orders, event ids, segment; {was}")
+        return Reached("state", "gone", f"{key}: orders, event ids, segment, moves; {was}")
     return Reached("state", "wrong", f"{key} exists: did he buy again since? `segmenter lookup` shows it")
 
 
@@ -295,6 +295,7 @@ def _models(case: Case) -> tuple[int, NotReached]:
 
 
 def _elsewhere() -> Iterator[NotReached]:
+    yield NotReached("daily table", "rows of days past are counts by segment, with him in them")
     yield NotReached("append-only file", "Redis' file and its replicas' backlogs hold him until the next rewrite")
     yield NotReached(
         "backups", "of Redis, Kafka and disks, until they expire; docs/privacy.md says what a restore does"

@@ -19,6 +19,7 @@ from consumer.partition import START, DayEntry, PartitionState, decode_state
 from consumer.ports import TopicReader
 from consumer.publication import Topics
 from consumer.settings import Settings
+from features.codec import SCHEMA_OF_MOVES
 from features.redis_generation import Binding, Former, read_binding, read_former
 from features.redis_store import RedisStore
 from features.store import InvalidKey
@@ -122,6 +123,7 @@ def facts_of(settings: Settings, binding: Binding, now: float, came_from: Sequen
         from_topic=binding.from_topic is not None,
         former=binding.former,
         first_version=max((span.state.sweep.version for span in came_from), default=None),
+        keeps_moves=binding.first_schema >= SCHEMA_OF_MOVES,
     )
 
 
@@ -211,6 +213,7 @@ def _partition(where: Where, span: _Span, store: RedisStore | None) -> verify_in
             state.counters,
             [verify_input.Rewind(r.epoch, r.applied, r.sweep, r.cursor) for r in state.rewinds],
             [(gap.start, gap.stop) for gap in state.gaps],
+            None if state.tally is None else [msgspec.structs.astuple(total) for total in state.tally.totals],
         ),
         completeness=where.completeness or _completeness_of(span, output),
         statistics=None if store is None else store.statistics(number),

@@ -14,6 +14,7 @@ import numpy as np
 from consumer.history.csv_source import History, fold_history
 from consumer.partition import PartitionState, Rules, Sweep, encode_state
 from consumer.scoring import within_horizon
+from consumer.tally import Tally
 from features.codec import MAX_SEEN, Seen, States, blank_heads, encode_states
 from features.identity import position
 from features.ledger import Hashes, Ints, Ledger, fold
@@ -142,7 +143,8 @@ def load(
         loader.load(partition, names, [position(name) for name in names], encode_states(states, chosen))
         loader.put_marks(partition, dict(marks.get(partition, {})))
         sweep = Sweep(0, prepared.day, bundle.version, content_hash(bundle), cursor=None)
-        state = PartitionState(applied[partition], sweep, prepared.newest, erased=len(marks.get(partition, {})))
+        erased = len(marks.get(partition, {}))
+        state = PartitionState(applied[partition], sweep, prepared.newest, erased=erased, tally=Tally())
         loader.put_state(partition, encode_state(state))
     registry.publish(bundle, expected=registry.current())
     loader.finish(binding)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from consumer.messages import SegmentRecord
-from consumer.partition import PartitionState, Sweep
+from consumer.partition import PartitionState, Rules, Sweep
 from consumer.ports import Committed, InputRecord
-from consumer.recovery import Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
+from consumer.recovery import Published, Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
 from features.codec import Seen, States, blank_heads, decode_states, encode_states
 from features.identity import position
 from features.ledger import empty
@@ -105,7 +105,7 @@ def test_the_last_record_of_each_customer_counts_and_a_tombstone_ends_him() -> N
             record(4, None, values[0]),
         ]
     )
-    assert {name: each.revision for name, each in found.items()} == {"a": 2}
+    assert {name: each.last.revision for name, each in found.items()} == {"a": 2}
 
 
 def stored(revision: int, segment: int, sweep: int) -> bytes:
@@ -118,8 +118,8 @@ def stored(revision: int, segment: int, sweep: int) -> bytes:
 
 def lift(blob: bytes | None, *, cursor: int | None = None, same: bool = True, revision: int = 5) -> tuple[object, ...]:
     state = PartitionState(0, Sweep(4, 19_784, 1, "h", cursor), 0)
-    last = {"a": segment_record(revision, 12, 11)}
-    states, lost = raised(["a"], [blob], last, state, {"2024-03-02": 19_784}, same_generation=same)
+    last = {"a": Published(segment_record(revision, 12, 11), b"")}
+    states, lost, _ = raised(["a"], [blob], last, state, Rules(), same_generation=same)
     if not states:
         return (None, lost)
     head = decode_states([states["a"]]).heads[0]

@@ -26,6 +26,7 @@ from consumer.messages import decode_outbox, encode_outbox
 from consumer.partition import DayEntry, Rules, SnapshotRecord, decode_state, encode_state
 from consumer.step import SAMPLE_ROW, Context, Mark, read_rows
 from consumer.stored import read_json, read_msgpack
+from consumer.tally import Row
 from features.codec import HEAD, InvalidState, NewerSchema, decode_states, encode_states
 from models import bundle as bundles
 from models import population
@@ -87,7 +88,7 @@ def kinds() -> dict[str, Kind]:
         "state": Kind(
             sorted(part.states.values(), key=len)[-3:],
             one_state,
-            lambda found: encode_states(found, np.arange(1))[0],
+            lambda found: encode_states(found, np.arange(1), int(found.heads["schema"][0]))[0],
             (InvalidState, NewerSchema),
             True,
             sealed,
@@ -107,6 +108,13 @@ def kinds() -> dict[str, Kind]:
             json,
             False,
         ),
+        "row": Kind(
+            [data for _, data in sorted(part.daily)][-2:],
+            partial(read_json, kind=Row),
+            msgspec.json.encode,
+            json,
+            False,
+        ),
         "rows": Kind(
             [max(part.rows.values(), key=len)],
             rows,
@@ -117,7 +125,7 @@ def kinds() -> dict[str, Kind]:
     }
 
 
-NAMES = ("state", "statistics", "model", "partition", "outbox", "mark", "day", "snapshot", "rows")
+NAMES = ("state", "statistics", "model", "partition", "outbox", "mark", "day", "snapshot", "row", "rows")
 EXTREMES = tuple(
     number.to_bytes(size, "little")
     for size in (1, 2, 4, 8)
@@ -260,7 +268,7 @@ def test_contents_that_cannot_be_are_refused_though_the_checksum_is_right() -> N
     order = HEAD.itemsize
     second = blob[order : order + 32]
     changes = {
-        "reserved": blob[:1] + b"\1" + blob[2:],
+        "more moves than there are": blob[:1] + bytes([blob[1] + 1]) + blob[2:],
         "entered_day": blob[:20] + b"\xff\xff\xff\x7f" + blob[24:],
         "a record twice": blob[:order] + second + second + blob[order + 64 :],
         "no lines": blob[: order + 28] + b"\0\0" + blob[order + 30 :],

@@ -10,7 +10,7 @@ import pytest
 
 from features.redis_generation import Binding, GenerationLoader, read_binding
 from features.redis_store import RedisStore, connect
-from features.store import Commit, Fenced, GenerationGone, InvalidKey, OutOfStep, Snapshot, Store
+from features.store import Commit, DailyRow, Fenced, GenerationGone, InvalidKey, OutOfStep, Snapshot, Store
 from tests.harness.memory_store import MemoryStore
 
 FIRST = Commit(epoch=1, parent="0:0", id="1:1", state=b"s1", outbox=b"o1", sweep=1)
@@ -187,6 +187,18 @@ def test_rows_and_snapshots_of_old_sweeps_go(store: Store) -> None:
     assert [store.snapshot(0, n) for n in range(1, 6)] == [None, None, None, b"n4", b"n5"]
 
 
+def test_rows_of_the_daily_table_are_kept_from_a_day_on(store: Any) -> None:
+    store.raise_epoch(0, 1)
+    given = [(1, 10, -5), (2, 11, -5), (3, 11, 10), (4, 13, 11)]
+    for n, day, first_day in given:
+        row = DailyRow(day, b'{"number":%d}' % n, first_day)
+        commit = replace(FIRST, parent=f"{min(n - 1, 1)}:{n - 1}", id=f"1:{n}", row=row)
+        store.commit(0, commit)
+        store.commit(0, commit)
+    assert store.daily(0, -700_000) == [b'{"number":2}', b'{"number":3}', b'{"number":4}']
+    assert store.daily(0, 12) == [b'{"number":4}']
+
+
 def test_thousands_of_customers_fit_into_one_commit(store: Store) -> None:
     store.raise_epoch(0, 1)
     names = [f"c{i}" for i in range(4_321)]
@@ -242,6 +254,7 @@ class TestRedisAlone:
             ("snapshots", lambda store: store.snapshot(0, 1)),
             ("erased", lambda store: store.marks(0, ["h"])),
             ("sample:1", lambda store: store.rows(0, "sample", 1)),
+            ("daily", lambda store: store.daily(0, 1)),
         ],
     )
     def test_a_key_of_a_wrong_type_is_named_by_who_reads_it(

@@ -32,6 +32,7 @@ def evidence(
         emit=rules.emit,
         partition_of=world.home,
         erasure_key=b"key",
+        keeps_moves=True,
     )
     models = {version: encode(bundle) for version, bundle in world.registry.versions.items()}
     return facts, verify_input.History(), models, [_partition(world, number) for number in range(world.partitions)]
@@ -64,6 +65,7 @@ def _partition(world: World, number: int) -> verify_input.Partition:
             state.counters,
             [verify_input.Rewind(r.epoch, r.applied, r.sweep, r.cursor) for r in state.rewinds],
             [(gap.start, gap.stop) for gap in state.gaps],
+            None if state.tally is None else [msgspec.structs.astuple(total) for total in state.tally.totals],
         ),
         statistics=part.statistics,
         marks=dict(part.marks),

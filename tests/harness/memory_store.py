@@ -32,11 +32,12 @@ class Part:
     snapshots: dict[int, bytes] = field(default_factory=dict)
     rows: dict[str, bytes] = field(default_factory=dict)
     marks: dict[str, bytes] = field(default_factory=dict)
+    daily: set[tuple[int, bytes]] = field(default_factory=set)
 
     def copy(self) -> Part:
         """Return one that does not change with this one."""
-        mine = {name: getattr(self, name).copy() for name in ("states", "index", "days", "snapshots", "rows", "marks")}
-        return replace(self, **mine)
+        names = ("states", "index", "days", "snapshots", "rows", "marks", "daily")
+        return replace(self, **{name: getattr(self, name).copy() for name in names})
 
 
 class Journal:
@@ -137,6 +138,9 @@ class MemoryStore:
     def day_log(self, partition: int) -> list[bytes]:
         return list(self._part(partition).days)
 
+    def daily(self, partition: int, first_day: int) -> list[bytes]:
+        return [data for day, data in sorted(self._part(partition).daily) if day >= first_day]
+
     def commit(self, partition: int, commit: Commit) -> None:
         if self.hold:
             self.hold -= 1
@@ -178,6 +182,10 @@ class MemoryStore:
         if commit.snapshot is not None:
             part.snapshots[commit.snapshot.sweep] = commit.snapshot.statistics
             part.snapshots.pop(commit.snapshot.sweep - 2, None)
+        if commit.row is not None:
+            row = commit.row
+            part.daily.add((row.day, row.data))
+            part.daily -= {(day, data) for day, data in part.daily if day < row.first_day}
         part.states.update(commit.states)
         part.index.update(commit.created)
         for customer in commit.deleted:

@@ -25,7 +25,9 @@ from consumer.partition import START, DayEntry, PartitionState, Rules, Sweep, is
 from consumer.partition import History as HistoryRules
 from consumer.scoring import within_horizon
 from consumer.step import Context, Decision, Mark, read_rows, refuse_foreign, step, wanted
-from features.codec import Seen, States, blank_heads, decode_states, encode_states
+from consumer.tally import Row as DailyRow
+from consumer.tally import Tally
+from features.codec import SCHEMA_OF_MOVES, Seen, States, blank_heads, decode_states, encode_states
 from features.identity import hash64, position
 from features.ledger import Lines, fold, from_lines
 from features.transaction import DAY_SECONDS, decode
@@ -106,6 +108,7 @@ class Part:
     marks: dict[str, bytes] = field(default_factory=dict)
     rows: dict[str, bytes] = field(default_factory=dict)
     snapshots: dict[int, Statistics] = field(default_factory=dict)
+    daily: list[DailyRow] = field(default_factory=list)
     sequence: int = 0
 
     def commit(self, decision: Decision) -> None:
@@ -130,6 +133,8 @@ class Part:
         self.marks |= decision.marks
         if decision.snapshot is not None:
             self.snapshots[decision.snapshot.day] = decision.statistics
+        if decision.row is not None:
+            self.daily.append(decision.row)
         self._publish(decision)
 
     def _publish(self, decision: Decision) -> None:
@@ -173,7 +178,7 @@ class PureRun:
         cutoff = max((row.time for row in history), default=None)
         self.history = HistoryRules(cutoff, has_ids)
         none = Sweep(0, first, bundle.version, content_hash(bundle), cursor=None)
-        start = PartitionState(0, none, first * DAY_SECONDS if cutoff is None else cutoff)
+        start = PartitionState(0, none, first * DAY_SECONDS if cutoff is None else cutoff, tally=Tally())
         shape = bundle.k, len(bundle.features)
         self.parts = [Part(number, start, Statistics.zeros(*shape), bundle) for number in range(partitions)]
         if history:
@@ -390,6 +395,7 @@ class PureRun:
             emit=rules.emit,
             partition_of=self.home,
             erasure_key=KEY,
+            keeps_moves=rules.schema >= SCHEMA_OF_MOVES,
         )
         columns = list(zip(*self.rows, strict=True)) or [()] * len(Row._fields)
         models = {version: encode_bundle(bundle) for version, bundle in self.models.items()}
@@ -408,7 +414,15 @@ def _as_partition(part: Part) -> verify_input.Partition:
         output=tuple(part.output),
         days=[verify_input.DayEntry(*msgspec.structs.astuple(entry)) for entry in part.days],
         states=dict(part.states),
-        standing=verify_input.Standing(state.applied, now.number, now.day, now.version, now.cursor, state.counters),
+        standing=verify_input.Standing(
+            state.applied,
+            now.number,
+            now.day,
+            now.version,
+            now.cursor,
+            state.counters,
+            totals=None if state.tally is None else [msgspec.structs.astuple(total) for total in state.tally.totals],
+        ),
         statistics=encode_statistics(part.statistics),
         marks=dict(part.marks),
         dead=dict(part.dead),

@@ -9,7 +9,7 @@ import json
 import random
 from collections.abc import Callable, Iterable
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -24,9 +24,11 @@ from consumer.partition import History, PartitionState, Rules, Sweep, decode_sta
 from consumer.plan import Parts, Plan
 from consumer.ports import Sink
 from consumer.publication import Topics
+from consumer.tally import Tally
 from consumer.worker import Worker
-from features.codec import decode_states, encode_states
+from features.codec import SCHEMA_OF_MOVES, decode_states, encode_states
 from features.identity import position
+from features.moves import no_moves
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, Segment, content_hash
 from models.candidate import Candidate
@@ -206,8 +208,9 @@ class World:
         for partition in range(self.partitions):
             sweep = Sweep(0, first, 1, content_hash(bundle), None)
             end = len(self.kafka.log(TOPICS.input, partition).entries) if states else 0
-            self.store.begin(partition, encode_state(PartitionState(end, sweep, first * 86_400)))
-        decoded = decode_states(list(states.values()))
+            tally = Tally() if self.rules.schema >= SCHEMA_OF_MOVES else None
+            self.store.begin(partition, encode_state(PartitionState(end, sweep, first * 86_400, tally=tally)))
+        decoded = replace(decode_states(list(states.values())), moves=no_moves())
         for name in ("segment", "previous", "anchor", "revision", "sweep", "entered_day"):
             decoded.heads[name] = 0
         blobs = encode_states(decoded, np.arange(len(states)))

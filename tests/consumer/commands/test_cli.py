@@ -124,7 +124,9 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     assert shell("model promote c1").code == 0  # so that there is something to take back
     for verb in ("model rollback", "model freeze"):
         seen[verb] = shell(example(verb) + " --json")
-    for verb in ("model show", "model compare-learners", "verify", "dlq list", "dlq redrive", "upgrade", "repartition"):
+    for verb in ("model show", "model compare-learners", "verify", "history", "trend", "dlq list", "dlq redrive"):
+        seen[verb] = shell(example(verb) + " --json")
+    for verb in ("upgrade", "repartition"):
         seen[verb] = shell(example(verb) + " --json")
     seen["dlq show"] = shell(re.sub(r" --(partition|offset) \d+", "", example("dlq show")) + " --json")
     return shell, seen
