@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from consumer.messages import Cause, Emission, Runner, SegmentRecord
-from consumer.partition import iso
+from consumer.partition import Sweep, iso
 from features.codec import States
 from features.ledger import Ints, Ledger, expire, order_starts
-from features.moves import CAUSES, MOVE, Moves
+from features.moves import CAUSES, MOVE, Moves, reverted
 from features.vector import NAMES, Floats, vectors
 from models.bundle import Bundle, Segment, segment_of
 from models.centroids import NOWHERE, Indices, margin_of
@@ -35,6 +35,18 @@ def within_horizon(states: States, first_day: int) -> Ledger:
         np.add.at(heads["past_orders"], owner, orders.astype(np.uint32))
         np.add.at(heads["past_net"], owner, net)
     return ledger
+
+
+def anchors(states: States, sweep: Sweep, bundle: Bundle) -> Ints:
+    """Return the labels to which a sweep holds its customers, int64 (n,): the published ones.
+
+    In the first sweep after a rollback each label counts that no event has changed since the versions it takes back.
+    """
+    labels = states.heads["segment"].astype(np.int64)
+    before = sweep.previous_version
+    if bundle.replaced is None or before is None or before >= bundle.replaced[1]:
+        return labels
+    return reverted(states.moves, labels, *bundle.replaced)
 
 
 def move(states: States, rows: Indices, labels: Ints, causes: Sequence[Cause], day: int, version: int) -> Moves:

@@ -19,7 +19,7 @@ import numpy as np
 from consumer.clock import Cut, without
 from consumer.messages import Cause, Emission, Outbox, event_headers, turn_headers
 from consumer.partition import DayEntry, History, PartitionState, Rules, SnapshotRecord, iso
-from consumer.scoring import emissions, move, republish, within_horizon
+from consumer.scoring import anchors, emissions, move, republish, within_horizon
 from consumer.stored import Count, Seconds
 from consumer.tally import Flows, Row, Total, totals_of
 from features.codec import MAX_SEEN, NO_DAY, Seen, States, decode_states, encode_states
@@ -250,7 +250,8 @@ class _Change:
         heads = self.states.heads
         rows = np.flatnonzero(self.known & self.touched & ~self.counted)
         if len(rows):
-            labels = self.before.labels(heads["segment"].astype(np.int64), self.context.bundle)
+            held = anchors(self.states, self.sweep, self.context.bundle)
+            labels = self.before.labels(held, self.context.bundle)
             who = self.batch.customers
             records, moves = turned(self.context, who, self.states, self.ledger, self.before, rows, labels)
             self.emissions += records

@@ -18,7 +18,7 @@ import numpy as np
 
 from consumer.messages import Emission, Outbox, turn_headers
 from consumer.partition import EVERYONE, START, DayEntry, PartitionState, SnapshotRecord, Sweep, iso
-from consumer.scoring import within_horizon
+from consumer.scoring import anchors, within_horizon
 from consumer.step import Context, Decision, by_cause, sample_rows, turned
 from consumer.tally import NOBODY, Flows, Row, Tally, Total, totals_of
 from features.codec import SCHEMA_OF_MOVES, InvalidState, decode_states, encode_states
@@ -70,7 +70,7 @@ def chunk(
     scores = score(ledger, heads["first_day"], sweep.day, bundle)
     waiting = heads["sweep"] != sweep.number
     rows = np.flatnonzero(waiting)
-    labels = scores.labels(heads["segment"].astype(np.int64), bundle)
+    labels = scores.labels(anchors(states, sweep, bundle), bundle)
     before = heads["revision"].copy()
     records, moves = turned(context, ids, states, ledger, scores, rows, labels)
     base = Statistics.zeros(bundle.k, len(bundle.features)) if begins else context.statistics

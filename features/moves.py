@@ -69,3 +69,38 @@ def joined(moves: Moves, later: Sequence[Moves]) -> Moves:
     last = np.searchsorted(owner, owner, side="right")
     kept = last - np.arange(len(owner)) <= MAX_MOVES
     return Moves(owner[kept], records[kept])
+
+
+def reverted(moves: Moves, labels: Ints, first: int, stop: int) -> Ints:
+    """Return the labels with the moves under models first <= version < stop taken back, int64 (n,).
+
+    labels: int64 (n,), the present ones. Of a customer whom only silence and models have moved since the first of these
+    moves the label before it is returned; orders that moved him on one day and back before the next turn count as none,
+    for whether they do depends on where batches fall (PROTOCOL C3). All others keep their label, and so do those whose
+    label before is no longer kept or was taken back already.
+    """
+    found = labels.copy()
+    version = moves.records["version"]
+    concerned = np.unique(moves.owner[(version >= first) & (version < stop)])
+    starts, ends = np.searchsorted(moves.owner, concerned), np.searchsorted(moves.owner, concerned, side="right")
+    for owner, start, end in zip(concerned.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        own = moves.records[start:end]
+        since = own[own["version"] >= first]
+        forgotten = len(since) == MAX_MOVES or since["source"][0] == 0
+        if not forgotten and since["version"].max() < stop and not _moved_by_himself(since):
+            found[owner] = since["source"][0]
+    return found
+
+
+def _moved_by_himself(moves: npt.NDArray[np.void]) -> bool:
+    """Say whether his orders have changed his label from one turn of the day to a later one. moves: MOVE, his own."""
+    start = None
+    for source, target, cause in moves[["source", "target", "cause"]].tolist():
+        if CAUSES[cause] in ("silence", "model"):
+            if start not in (None, source):
+                return True
+            start = None
+        elif start is None:
+            start = source
+        last = target
+    return start not in (None, last)

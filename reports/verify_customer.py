@@ -58,6 +58,8 @@ class Customer:
         """Whether this life is the one that the history began."""
         self._anchor = 0
         self._shown = 0
+        self._moves: list[tuple[int, bool, int, int]] = []
+        """(model version, by his own orders?, from, to), at each turn and at the end of each day with orders."""
         self._touched = self._silent = self._blind = False
         self._items: Sequence[Line | Erase] = ()
         self._at = 0
@@ -141,7 +143,9 @@ class Customer:
 
     def _decide(self, turn: Turn, life: Life, model: Model, record: Published | None) -> None:
         before = self.label
-        self.label = life.label(model, turn.day, before)
+        self.label = life.label(model, turn.day, self._held(turn, model))
+        if self.label != before:
+            self._moves.append((model.version, False, before, self.label))
         if record is None:
             if (self.label != before or self._facts.emit == "all") and not self._ends_first(turn):
                 self._miss(f"segment {self.label} at the turn to {iso(turn.day)}")
@@ -153,6 +157,23 @@ class Customer:
         self._judge(record, turn, life, self.label, causes)
         if (record.day, record.model) != (iso(turn.day), model.version):
             self._complain("headers", (iso(turn.day), model.version), (record.day, record.model))
+
+    def _held(self, turn: Turn, model: Model) -> int:
+        """Return the label that holds him at the turn: the present one; after a rollback the one it brings back."""
+        if model.replaced is None or turn.before is None or turn.before.version >= model.replaced[1]:
+            return self.label
+        since = [move for move in self._moves if move[0] >= model.replaced[0]]
+        if not since or since[0][2] == 0:
+            return self.label
+        # Days with orders that follow each other without a turn that moved him count together: what they came to.
+        together: list[list[int]] = []
+        for at, (_, own, start, end) in enumerate(since):
+            if own and at and since[at - 1][1]:
+                together[-1][1] = end
+            elif own:
+                together.append([start, end])
+        changed = any(start != end for start, end in together)
+        return self.label if changed else since[0][2]
 
     def _ends_first(self, turn: Turn) -> bool:
         """Say whether an erasure may have come before the sweep reached him, as the wall clock lets it."""
@@ -214,6 +235,8 @@ class Customer:
             self.label = self._shown
             return
         self.label = self.life.label(turn.model, turn.day, self._anchor)
+        if self.label != self._anchor:
+            self._moves.append((turn.model.version, True, self._anchor, self.label))
         if self._shown != self.label or (self._silent and self._facts.emit == "all"):
             self._miss(f"segment {self.label} after the events of {iso(turn.day)}")
         self._shown = self.label
@@ -230,7 +253,7 @@ class Customer:
 
     def _end(self) -> None:
         self.life, self._touched, self.unsure = None, False, False
-        self.counted, self.of_history = set(), False
+        self.counted, self.of_history, self._moves = set(), False, []
         self.label = self._anchor = self._shown = 0
 
     def _go_back(self, turn: Turn, back: Rewind) -> None:
@@ -288,7 +311,8 @@ def _turn_cause(turn: Turn, life: Life, model: Model, old: int, new: int) -> str
     before = turn.before
     if old == new or before is None or not life.orders.clustered:
         return "silence"
-    same = before.features == model.features and life.label(before, turn.day, old) == new
+    space = (before.features, before.recency_offset) == (model.features, model.recency_offset)
+    same = space and life.label(before, turn.day, old) == new
     return "silence" if same else "model"
 
 

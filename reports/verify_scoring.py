@@ -37,6 +37,8 @@ class Model:
     names: Mapping[int, str]
     margin: float
     recency_offset: int
+    replaced: tuple[int, int] | None = None
+    """After a rollback: the versions first <= v < stop whose moves it takes back."""
 
     def distances(self, x: Sequence[float]) -> list[float]:
         """Return the distance to each centroid, in standard deviations."""
@@ -77,6 +79,7 @@ def read_model(data: bytes) -> Model:
         names=FIXED_NAMES | segments,
         margin=found["margin"],
         recency_offset=found.get("recency_offset", 1),
+        replaced=tuple(found["replaced"]) if found.get("replaced") else None,
     )
 
 

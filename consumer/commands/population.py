@@ -15,6 +15,7 @@ from consumer.scoring import within_horizon
 from consumer.service import open_state
 from features.codec import NO_DAY, States, decode_states
 from features.ledger import Ints
+from features.moves import reverted
 from features.redis_generation import Binding
 from features.redis_store import RedisStore
 from features.vector import Flags, Floats
@@ -40,7 +41,7 @@ class Namespace:
 @dataclass(frozen=True, slots=True)
 class Population:
     """n customers as one model sees them. labels: published segment ids, int64; values: recency, frequency, monetary;
-    coordinates: int64 (n, d); clustered, lapsed: bool (n,).
+    coordinates: int64 (n, d); clustered, lapsed: bool (n,); anchors: the labels to which its first sweep holds them.
     """
 
     ids: list[str]
@@ -49,6 +50,7 @@ class Population:
     coordinates: Ints
     clustered: Flags
     lapsed: Flags
+    anchors: Ints
 
     def clusters(self, bundle: Bundle) -> Indices:
         """Return each one's nearest centroid in a model of the same space, NOWHERE outside the clusters; (n,)."""
@@ -56,7 +58,7 @@ class Population:
 
     def relabelled(self, bundle: Bundle) -> Ints:
         """Return the segment ids that a sweep under a model of the same space publishes, int64 (n,)."""
-        return publish_labels(self.labels, self._distances(bundle), self.clustered, self.lapsed, bundle)
+        return publish_labels(self.anchors, self._distances(bundle), self.clustered, self.lapsed, bundle)
 
     def _distances(self, bundle: Bundle) -> Floats:
         return distances(self.coordinates, centroid_array(bundle), scale_array(bundle))
@@ -82,7 +84,7 @@ def population(found: Namespace, bundle: Bundle | None = None) -> Population:
     if not parts:
         none = np.empty(0, np.int64)
         nobody = none.astype(np.bool_)
-        return Population([], none, {}, none.reshape(0, len(bundle.features)), nobody, nobody)
+        return Population([], none, {}, none.reshape(0, len(bundle.features)), nobody, nobody, none)
     return Population(
         [customer for part in parts for customer in part.ids],
         np.concatenate([part.labels for part in parts]),
@@ -90,6 +92,7 @@ def population(found: Namespace, bundle: Bundle | None = None) -> Population:
         np.concatenate([part.coordinates for part in parts]),
         np.concatenate([part.clustered for part in parts]),
         np.concatenate([part.lapsed for part in parts]),
+        np.concatenate([part.anchors for part in parts]),
     )
 
 
@@ -120,4 +123,5 @@ def _scored(found: Namespace, bundle: Bundle, day: int, ids: list[str], states: 
     known = score(within_horizon(states, day - found.binding.horizon_days), first, day, bundle)
     values = values_of(states, day, found.binding.horizon_days)
     labels = heads["segment"].astype(np.int64)
-    return Population(ids, labels, values, known.coordinates, known.vectors.clustered, known.vectors.lapsed)
+    held = labels if bundle.replaced is None else reverted(states.moves, labels, *bundle.replaced)
+    return Population(ids, labels, values, known.coordinates, known.vectors.clustered, known.vectors.lapsed, held)

@@ -16,9 +16,9 @@ from consumer.commands.place import Place
 from consumer.commands.population import Namespace, Population, open_namespace, population, seen_by
 from consumer.commands.versions import Chosen, Flow, chosen, flows_of, flows_table, said
 from consumer.exits import ExitCode, Stop
-from consumer.partition import iso
+from consumer.partition import DayEntry, iso
 from features.ledger import Ints
-from models.bundle import Bundle, Change, content_hash
+from models.bundle import Bundle, Change
 from models.lineage import descend, overlap_of, reinstate
 
 LARGE = ("promote", "refit", "rescue")
@@ -56,7 +56,7 @@ def promote(place: Place, name: str, output: Output, *, dry_run: bool) -> None:
     if model.bundle.version == found.bundle.version and not model.is_candidate:
         raise Stop(ExitCode.USAGE, f"version {name} is the live model")
     with output.progress() as tell:
-        foretold = _read(found, model.bundle, tell)
+        foretold = _read(found, msgspec.structs.replace(model.bundle, replaced=None), tell)
     made = _made(found, model, foretold)
     _finish(found, Foretold(made, foretold.everybody), model.name, output, dry_run=dry_run)
 
@@ -65,15 +65,16 @@ def roll_back(place: Place, output: Output, *, dry_run: bool) -> None:
     """Put the model back that was live before the last large change, and each label that no event has changed since."""
     found = writable(place)
     change, former = last_change(found)
+    replaced = (change.version, found.bundle.version + 1)
     with output.progress() as tell:
-        foretold = _read(found, former, tell)
+        foretold = _read(found, msgspec.structs.replace(former, version=replaced[1], replaced=replaced), tell)
     made = reinstate(
         found.bundle,
         former,
         _overlap(found, foretold.everybody, former),
         day=_today(found),
         created_by="rollback",
-        replaced=(change.version, found.bundle.version + 1),
+        replaced=replaced,
     )
     _finish(found, Foretold(made, foretold.everybody), str(former.version), output, dry_run=dry_run)
 
@@ -87,24 +88,34 @@ def writable(place: Place) -> Namespace:
 
 
 def last_change(found: Namespace) -> tuple[Bundle, Bundle]:
-    """Return the newest version that a rollback takes back, and the one before it. Raises `Stop` without any."""
-    numbers = [number for number in found.registry.versions() if number <= found.bundle.version]
+    """Return the newest version that a rollback takes back, and the one under which everybody was swept before it.
+
+    That is not always its parent: a day's model is made when the day is swept, and used from the next day on. Raises
+    `Stop` without any.
+    """
     stop = found.bundle.version + 1
-    for place, number in reversed(list(enumerate(numbers))):
-        bundle = found.registry.load(number)
-        if bundle is None or number >= stop:
+    for number in reversed(found.registry.versions()):
+        bundle = found.registry.load(number) if number < stop else None
+        if bundle is None:
             continue
         if bundle.created_by == "rollback" and bundle.replaced is not None:
             stop = bundle.replaced[0]
-        elif bundle.created_by in LARGE and place:
-            former = found.registry.load(numbers[place - 1])
-            if former is not None and content_hash(former) == bundle.parent:
+        elif bundle.created_by in LARGE:
+            swept = _swept_before(found, number)
+            former = None if swept is None else found.registry.load(swept)
+            if former is not None:
                 return bundle, former
     raise Stop(
         ExitCode.USAGE,
         "no version was promoted, refitted or rescued that is not taken back already; "
         "`segmenter model promote VERSION` brings any version back",
     )
+
+
+def _swept_before(found: Namespace, version: int) -> int | None:
+    """Return the newest model below a version under which a partition was swept."""
+    entries = (msgspec.json.decode(entry, type=DayEntry) for p in found.states for entry in found.store.day_log(p))
+    return max((entry.version for entry in entries if entry.version < version), default=None)
 
 
 def _read(found: Namespace, bundle: Bundle, tell: Tell) -> Foretold:

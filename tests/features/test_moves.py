@@ -12,7 +12,7 @@ import pytest
 from consumer.messages import Cause
 from features.codec import HEAD, InvalidState, Seen, States, blank_heads, decode_states, encode_states
 from features.ledger import empty
-from features.moves import CAUSES, MAX_MOVES, MOVE, Moves, joined, no_moves
+from features.moves import CAUSES, MAX_MOVES, MOVE, Moves, joined, no_moves, reverted
 from reports.verify_states import Move, State, read_state
 
 
@@ -93,3 +93,43 @@ def test_a_state_of_schema_1_has_no_place_for_moves() -> None:
     body = b"\1" + blob[1:-4]
     with pytest.raises(InvalidState, match="never used"):
         decode_states([body + crc32(body).to_bytes(4, "little")])
+
+
+# --- taking moves back ------------------------------------------------------------------------------------------------
+
+
+def taken_back(*moves: tuple[int, int, int, str], label: int | None = None) -> int:
+    """Return one customer's label after versions 5 to 8 were taken back. moves: (version, from, to, cause)."""
+    records = np.zeros(len(moves), MOVE)
+    for n, (version, source, target, cause) in enumerate(moves):
+        records[n] = (n + 1, 100 + n, version, source, target, CAUSES.index(cause))
+    labels = np.array([7, label or moves[-1][2], 8])
+    found = reverted(Moves(np.full(len(moves), 1), records), labels, 5, 9)
+    assert (found[0], found[2]) == (7, 8), "others keep theirs"
+    return int(found[1])
+
+
+@pytest.mark.parametrize(
+    ("moves", "label"),
+    [
+        ([(3, 11, 12, "model")], 12),  # before the versions that are taken back
+        ([(3, 11, 12, "purchase"), (5, 12, 13, "model")], 12),
+        ([(5, 12, 13, "model"), (6, 13, 14, "model"), (7, 14, 1, "silence")], 12),
+        ([(5, 12, 13, "model"), (6, 13, 14, "purchase")], 14),  # an order of his own has the last word
+        ([(5, 12, 13, "purchase"), (6, 13, 14, "model")], 14),
+        ([(5, 12, 13, "purchase"), (5, 13, 12, "return"), (6, 12, 14, "model")], 12),  # back before the next turn
+        ([(5, 12, 13, "model"), (5, 13, 14, "late"), (5, 14, 13, "return")], 12),
+        ([(5, 12, 13, "model"), (9, 13, 12, "model")], 12),  # taken back already
+        ([(5, 12, 13, "model"), (9, 13, 15, "silence")], 15),
+        ([(5, 0, 13, "bootstrap"), (6, 13, 14, "model")], 14),  # there was none before
+    ],
+)
+def test_moves_of_models_are_taken_back_but_not_those_of_orders(
+    moves: list[tuple[int, int, int, str]], label: int
+) -> None:
+    assert taken_back(*moves) == label
+
+
+def test_where_the_label_before_is_no_longer_kept_the_present_one_stays() -> None:
+    flips = [(5, 12 + n % 2, 13 - n % 2, "model") for n in range(MAX_MOVES)]
+    assert taken_back(*flips) == flips[-1][2]
