@@ -38,7 +38,7 @@ MAX_SEEN = 4_096
 
 HEAD = np.dtype(
     [
-        ("schema", "<u1"),
+        ("schema", "<u1"),  # 0: never written yet
         ("moves", "<u1"),
         ("records", "<u2"),
         ("seen", "<u2"),
@@ -102,7 +102,6 @@ class States:
 def blank_heads(n: int) -> npt.NDArray[np.void]:
     """Return the heads of customers who were never here."""
     heads = np.zeros(n, HEAD)
-    heads["schema"] = SCHEMA
     heads["first_day"] = NO_DAY
     heads["last_day"] = -NO_DAY
     return heads
@@ -140,11 +139,10 @@ def decode_states(blobs: Sequence[bytes | None]) -> States:
 def encode_states(states: States, chosen: Ints, schema: int | None = None) -> list[bytes]:
     """Encode the customers at the indices `chosen` (sorted), in that order; schema None: the newest.
 
+    A state never goes back to an older schema: a worker that has not heard of the upgrade yet may get one of the newer.
     A schema that knows no moves drops them.
     """
-    schema = SCHEMA if schema is None else schema
-    ledger, seen = states.ledger, states.seen
-    moves = states.moves if schema >= SCHEMA_OF_MOVES else no_moves()
+    ledger, seen, moves = states.ledger, states.seen, states.moves
     records = np.empty(len(ledger), RECORD)
     for name in ("order", "net", "units", "day"):
         records[name] = getattr(ledger, name)
@@ -158,7 +156,8 @@ def encode_states(states: States, chosen: Ints, schema: int | None = None) -> li
     move_at = np.asarray(np.searchsorted(moves.owner, bounds))
     n = len(chosen)
     heads = states.heads[chosen]
-    heads["schema"] = schema
+    heads["schema"] = np.maximum(heads["schema"], SCHEMA if schema is None else schema)
+    move_at[n:] = np.where(heads["schema"] >= SCHEMA_OF_MOVES, move_at[n:], move_at[:n])
     heads["records"] = record_at[n:] - record_at[:n]
     heads["seen"] = seen_at[n:] - seen_at[:n]
     heads["moves"] = move_at[n:] - move_at[:n]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from consumer.messages import SegmentRecord
 from consumer.partition import PartitionState, Rules, Sweep
 from consumer.ports import Committed, InputRecord
 from consumer.recovery import Published, Verdict, judge, new_epoch, parse_commit_id, published, raised, tail_of
+from consumer.tally import Flow, Tally, Total
 from features.codec import Seen, States, blank_heads, decode_states, encode_states
 from features.identity import position
 from features.ledger import empty
@@ -143,3 +146,49 @@ def test_a_customer_whom_the_sweep_has_not_reached_turns_his_day_himself() -> No
 def test_another_generation_keeps_only_the_revision_and_a_lost_customer_leaves_his() -> None:
     assert lift(stored(3, 0, 0), same=False) == ((5, 0, 0, 0, 19, 0), {})
     assert lift(None) == (None, {"a": 5})
+
+
+def told(revision: int, segment: int, previous: int | None, day: str, cause: str = "silence") -> InputRecord:
+    """Return an output record of customer `a`, which says that his segment began on a day."""
+    value = msgspec.structs.replace(segment_record(revision, segment, previous), entered_on=day, as_of=day)
+    return record(revision, b"a", msgspec.json.encode(msgspec.structs.replace(value, cause=cause)))
+
+
+def moves_in(data: bytes) -> list[tuple[int, ...]]:
+    """Return (revision, day, model, from, to, cause) of each move."""
+    return list(struct.iter_unpack("<IiIHHB", data))
+
+
+D = 19_784
+"""2024-03-02."""
+
+
+def test_the_moves_of_an_output_partition_are_where_the_segment_changed() -> None:
+    first, second = told(1, 11, None, "2024-03-02", "purchase"), told(2, 12, 11, "2024-03-03")
+    again, third = told(3, 12, 11, "2024-03-03"), told(4, 11, 12, "2024-03-05", "model")
+    found = published([first, second, again, third])["a"]
+    assert moves_in(found.moves) == [(1, D, 1, 0, 11, 1), (2, D + 1, 1, 11, 12, 4), (4, D + 3, 1, 12, 11, 5)]
+    compacted = published([again, third])["a"]
+    assert moves_in(compacted.moves) == [(3, D + 1, 1, 11, 12, 4), (4, D + 3, 1, 12, 11, 5)], "the first counts as one"
+    assert published([first, record(9, b"a", None), third])["a"].moves == compacted.moves[-17:], "a life ended"
+    many = [told(n, 11 + n % 2, 12 - n % 2, "2024-03-02") for n in range(1, 40)]
+    assert [move[0] for move in moves_in(published(many)["a"].moves)] == list(range(24, 40))
+
+
+def test_a_recovery_adds_the_moves_that_redis_lost_and_counts_them_as_one_flow() -> None:
+    known = published([told(3, 11, 12, "2024-03-01"), told(4, 12, 11, "2024-03-02"), told(5, 13, 12, "2024-03-02")])
+    tally = Tally((Total(11, 1, 0), Total(12, 4, 70)), ())
+    state = PartitionState(0, Sweep(4, D, 1, "h", None), 0, tally=tally)
+    made = raised(["a"], [stored(3, 11, 2)], known, state, Rules(), same_generation=True)
+    found = decode_states([made.states["a"]]).moves
+    assert found.records["revision"].tolist() == [4, 5]
+    assert made.tally == Tally((Total(12, 4, 70), Total(13, 1, 0)), (Flow(11, 13, "silence", 1),))
+    old = raised(["a"], [stored(3, 11, 2)], known, state, Rules(schema=1), same_generation=True)
+    assert old.states["a"][:2] == bytes([1, 0]), "a schema that keeps none stays as it is"
+
+
+def test_whom_the_sweep_has_not_counted_yet_a_recovery_does_not_count_either() -> None:
+    known = published([told(4, 12, 11, "2024-03-02")])
+    state = PartitionState(0, Sweep(4, D, 1, "h", position("a") - 1), 0, tally=Tally((Total(11, 1, 5),), ()))
+    made = raised(["a"], [stored(3, 11, 2)], known, state, Rules(), same_generation=True)
+    assert made.tally == Tally((Total(11, 1, 5),), (Flow(11, 12, "silence", 1),))

@@ -32,6 +32,7 @@ from consumer.takeover import Takeover
 from consumer.transport import kafka_sink
 from consumer.transport.kafka_sink import KafkaSink
 from features.codec import States, decode_states
+from features.moves import no_moves
 from features.store import Commit
 from tests.harness.memory_store import MemoryStore
 from tests.harness.stage import NAMES, NEWCOMERS, POINTS, Stage, Wrong, judge, on_stage
@@ -328,7 +329,7 @@ def committed_offset(patch: pytest.MonkeyPatch) -> None:
 
 def no_turn_of_his_own(patch: pytest.MonkeyPatch) -> None:
     """C5: an event of a customer whom the sweep has not reached yet is taken as one of the day before."""
-    patch.setattr("consumer.step.turned", lambda *_: ([], Counter()))
+    patch.setattr("consumer.step.turned", lambda *_: ([], no_moves()))
 
 
 def swept_twice(patch: pytest.MonkeyPatch) -> None:

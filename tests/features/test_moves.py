@@ -72,6 +72,13 @@ def test_schema_1_drops_moves_and_is_as_it_was() -> None:
     assert pairs(decode_states(both).moves) == [(1, 3)], "both schemas are read side by side"
 
 
+def test_a_state_never_goes_back_to_an_older_schema() -> None:
+    blobs = encode_states(states(of=moves((0, 3))), np.arange(2))
+    assert encode_states(decode_states(blobs), np.arange(2), 1) == blobs
+    fresh = encode_states(decode_states([blobs[0], None]), np.arange(2), 1)
+    assert [blob[0] for blob in fresh] == [2, 1], "who is new is written as the worker was told"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [

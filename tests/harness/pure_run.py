@@ -189,7 +189,7 @@ class PureRun:
 
     def load(self, customers: Sequence[str], states: States) -> None:
         """Take over the states of a history."""
-        blobs = encode_states(states, np.arange(len(customers)))
+        blobs = encode_states(states, np.arange(len(customers)), self.rules.schema)
         for customer, blob in zip(customers, blobs, strict=True):
             part = self.parts[self.home(customer)]
             part.states[customer] = blob

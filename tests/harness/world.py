@@ -211,9 +211,9 @@ class World:
             tally = Tally() if self.rules.schema >= SCHEMA_OF_MOVES else None
             self.store.begin(partition, encode_state(PartitionState(end, sweep, first * 86_400, tally=tally)))
         decoded = replace(decode_states(list(states.values())), moves=no_moves())
-        for name in ("segment", "previous", "anchor", "revision", "sweep", "entered_day"):
+        for name in ("schema", "segment", "previous", "anchor", "revision", "sweep", "entered_day"):
             decoded.heads[name] = 0
-        blobs = encode_states(decoded, np.arange(len(states)))
+        blobs = encode_states(decoded, np.arange(len(states)), self.rules.schema)
         for customer, blob in zip(states, blobs, strict=True):
             self.store.put(self.home(customer), customer, position(customer), blob)
 

@@ -346,6 +346,36 @@ def move_money(part: Partition) -> Partition:
     return replace(part, states=dict(part.states) | {rich: changed_state(part.states[rich], NET, lambda n: n + 1)})
 
 
+MOVE = 17
+
+
+def mover(part: Partition) -> tuple[str, bytes]:
+    """Return a customer with several moves, and his state's bytes before the checksum."""
+    customer = next(c for c, blob in sorted(part.states.items()) if blob[1] > 1)
+    return customer, part.states[customer][:-4]
+
+
+def with_body(part: Partition, customer: str, body: bytes) -> Partition:
+    return replace(part, states=dict(part.states) | {customer: body + crc32(body).to_bytes(4, "little")})
+
+
+def move_by_another_cause(part: Partition) -> Partition:
+    customer, body = mover(part)
+    return with_body(part, customer, body[:-1] + bytes([(body[-1] + 1) % 6]))
+
+
+def forget_a_move(part: Partition) -> Partition:
+    customer, body = mover(part)
+    first = len(body) - MOVE * body[1]
+    return with_body(part, customer, body[:1] + bytes([body[1] - 1]) + body[2:first] + body[first + MOVE :])
+
+
+def mistotal(part: Partition) -> Partition:
+    assert part.standing.totals
+    (segment, customers, net), *others = part.standing.totals
+    return replace(part, standing=part.standing._replace(totals=[(segment, customers, net + 1), *others]))
+
+
 def miscount(part: Partition) -> Partition:
     counters = dict(part.standing.counters)
     counters["applied"] -= 1
@@ -409,6 +439,9 @@ FAULTS = (
     Fault("a state lost", "state", "state", lose_state),
     Fault("a state damaged", "state", "state", damage_state),
     Fault("a ten-thousandth of a pound too much", "state", "ledger", move_money),
+    Fault("a move by another cause", "state", "moves", move_by_another_cause),
+    Fault("the first move forgotten", "state", "moves kept", forget_a_move),
+    Fault("a segment's revenue off by a ten-thousandth", "state", "totals by segment", mistotal),
     Fault("a line counted as repeated", "state", "counter applied", miscount),
     Fault("one bit of the statistics", "state", "statistics squares", misstate_statistics),
     Fault("an erasure's mark lost", "state", "erasure mark", forget_mark),
