@@ -111,12 +111,12 @@ def test_the_last_record_of_each_customer_counts_and_a_tombstone_ends_him() -> N
     assert {name: each.last.revision for name, each in found.items()} == {"a": 2}
 
 
-def stored(revision: int, segment: int, sweep: int) -> bytes:
+def stored(revision: int, segment: int, sweep: int, schema: int = 2) -> bytes:
     heads = blank_heads(1)
     heads["revision"], heads["segment"], heads["sweep"] = revision, segment, sweep
     heads["anchor"] = 19
     none = np.empty(0, np.int64)
-    return encode_states(States(heads, empty(), Seen(none, np.empty(0, np.uint64), none)), np.array([0]))[0]
+    return encode_states(States(heads, empty(), Seen(none, np.empty(0, np.uint64), none)), np.array([0]), schema)[0]
 
 
 def lift(blob: bytes | None, *, cursor: int | None = None, same: bool = True, revision: int = 5) -> tuple[object, ...]:
@@ -183,7 +183,7 @@ def test_a_recovery_adds_the_moves_that_redis_lost_and_counts_them_as_one_flow()
     found = decode_states([made.states["a"]]).moves
     assert found.records["revision"].tolist() == [4, 5]
     assert made.tally == Tally((Total(12, 4, 70), Total(13, 1, 0)), (Flow(11, 13, "silence", 1),))
-    old = raised(["a"], [stored(3, 11, 2)], known, state, Rules(schema=1), same_generation=True)
+    old = raised(["a"], [stored(3, 11, 2, schema=1)], known, state, Rules(schema=1), same_generation=True)
     assert old.states["a"][:2] == bytes([1, 0]), "a schema that keeps none stays as it is"
 
 
