@@ -36,6 +36,10 @@ ROUNDING = 1e-9
 """Slack of the bound, relative to the squared distances: far above what rounding does to them."""
 
 
+LONGEST_TIE = 1_000
+"""Steps along which two clusters may be equally near and each step still be tried; a longer tie is no move."""
+
+
 class FirstMoves(NamedTuple):
     """By customer, int64 of shape (n,): the first step at which he moves, `NEVER` for none, and the segment he moves to
     (where none, the one he is in).
@@ -67,8 +71,8 @@ def first_moves(
         # Outside the clusters nothing changes on the way; behind a step found nobody asks.
         left = np.flatnonzero(~moved & here.vectors.clustered & (first < last) & (first < step[row]))
         row, first, last = row[left], first[left], last[left]
-        there = scores_at(row, last)
-        left = np.flatnonzero(may_move(here.coordinates[left], there.coordinates, labels[row], bundle))
+        there, long = scores_at(row, last), last - first > LONGEST_TIE
+        left = np.flatnonzero(may_move(here.coordinates[left], there.coordinates, labels[row], long, bundle))
         row, first, last = row[left], first[left], last[left]
         middle = (first + 1 + last) // 2
         row, first, last = np.r_[row, row], np.r_[first + 1, middle + 1], np.r_[middle, last]
@@ -77,16 +81,18 @@ def first_moves(
     return FirstMoves(step, segment)
 
 
-def may_move(here: Ints, there: Ints, labels: Ints, bundle: Bundle) -> Flags:
+def may_move(here: Ints, there: Ints, labels: Ints, long: Flags, bundle: Bundle) -> Flags:
     """Say of each customer whether he may move somewhere between two vectors, each coordinate between its two values.
 
-    here, there: int64 (n, d) coordinates; labels: int64 (n,), clusters of the model. Never False where he moves; True
+    here, there: int64 (n, d) coordinates; labels: int64 (n,), clusters of the model; long: bool (n,), a rival as
+    near as the margin all the way, to within `ROUNDING`, is none there. But for that never False where he moves; True
     also where the bound is not sharp enough to tell.
     """
     centroids, margin = centroid_array(bundle), bundle.margin**2
     own = (labels[:, None] == np.array(segment_ids(bundle))).argmax(axis=1)
     low, high = np.minimum(here, there) / COORDINATE_SCALE, np.maximum(here, there) / COORDINATE_SCALE
-    least, size = np.zeros((len(labels), bundle.k)), np.zeros((len(labels), 1))
+    least, most = np.zeros((2, len(labels), bundle.k))
+    size = np.ones((len(labels), 1))
     for j, deviation in enumerate(scale_array(bundle)):
         rival, anchor = centroids[None, :, j], centroids[own, j, None]
         ends = low[:, j, None], high[:, j, None]
@@ -94,6 +100,10 @@ def may_move(here: Ints, there: Ints, labels: Ints, bundle: Bundle) -> Flags:
         vertex = np.clip((rival - margin * anchor) / (1 - margin), *ends) if margin < 1 else ends[0]
         terms = [((x - rival) ** 2 - margin * (x - anchor) ** 2) / deviation**2 for x in (*ends, vertex)]
         least += np.minimum.reduce(terms)
+        most += np.maximum.reduce(terms)
         size += np.maximum.reduce([(x - anchor) ** 2 / deviation**2 for x in ends])
     least[np.arange(len(labels)), own] = np.inf
-    return np.asarray((least < ROUNDING * (1 + size)).any(axis=1))
+    slack = ROUNDING * size
+    tie = long[:, None] & (least > -slack) & (most < slack)
+    # Where no coordinate differs the vector is the same all the way, and at its first step nobody moved.
+    return np.asarray(((least < slack) & ~tie).any(axis=1) & (here != there).any(axis=1))

@@ -1,4 +1,4 @@
-"""`status`, `lookup`, `forecast`, `export`, `model show`, `verify`: looking at what is there."""
+"""`status`, `lookup`, `explain`, `forecast`, `export`, `model show`, `verify`: looking at what is there."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def add_to(app: typer.Typer, _topics: typer.Typer, model: typer.Typer, _config: 
     """Add the verbs."""
     app.command(epilog="Example: segmenter status")(status)
     app.command(epilog="Example: segmenter lookup 12748")(lookup)
+    app.command(epilog="Example: segmenter explain 12748")(explain)
     app.command(epilog="Example: segmenter forecast --days 30")(forecast)
     app.command(epilog="Example: segmenter export --out segments.csv")(export)
     model.command("show", epilog="Example: segmenter model show --quality")(model_show)
@@ -74,6 +75,27 @@ def lookup(
 
     with placed(embedded, directory, namespace=namespace) as place:
         show_customer(place, customer, Output(as_json=as_json))
+
+
+def explain(
+    customer: Annotated[str, typer.Argument(metavar="ID", help="A customer's id.")],
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Show why a customer is in his segment, what changed since his last move, and the least that would move him.
+
+    What each feature adds to the difference of the squared distances to the two nearest clusters; then the least
+    order that moves him, and until when, or how long he may be silent, both within 90 days and under the present
+    model. Exits with 1 for an unknown id.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.explain import show_explanation
+    from consumer.commands.place import placed
+
+    with placed(embedded, directory, namespace=namespace) as place:
+        show_explanation(place, customer, Output(as_json=as_json))
 
 
 def forecast(

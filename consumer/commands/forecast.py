@@ -15,11 +15,11 @@ from consumer.commands.cli_output import Output, Tell, cell, plain, table
 from consumer.commands.export import chunks, decoded
 from consumer.commands.place import Place
 from consumer.exits import ExitCode, Stop
+from consumer.outlook import next_moves
 from consumer.partition import PartitionState, decode_state, iso
 from consumer.scoring import named_segment, within_horizon
 from consumer.service import open_state
 from consumer.settings import Settings
-from consumer.silence import next_moves
 from features.codec import States
 from features.ledger import MONEY
 from models.bundle import Bundle, Segment

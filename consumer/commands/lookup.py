@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -11,10 +12,10 @@ import typer
 from consumer.commands.cli_output import Output, cell, plain, table
 from consumer.commands.place import Place
 from consumer.exits import ExitCode
+from consumer.outlook import first_days, next_moves
 from consumer.partition import PartitionState, decode_state, iso
 from consumer.scoring import named_segment, within_horizon
 from consumer.service import local_partition_of, open_state
-from consumer.silence import next_moves
 from features.codec import NO_DAY, States, decode_states
 from features.identity import canonical_id
 from features.vector import NAMES, vectors
@@ -57,13 +58,7 @@ class Customer(msgspec.Struct, frozen=True):
 
 def show_customer(place: Place, text: str, output: Output) -> None:
     """Print a customer, or that he is unknown."""
-    found = lookup(place, text)
-    if found is None:
-        customer = canonical_id(text)
-        output.error(
-            ExitCode.DIFFERENCES, f"unknown id {customer!r}: no order of his was applied in {place.settings.namespace}"
-        )
-        raise typer.Exit(int(ExitCode.DIFFERENCES))
+    found = described(read_or_say(place, text, output))
     segment = found.segment["name"] if found.segment else "(none yet: the first sweep gives it)"
     previous = f", before that {found.previous['name']}" if found.previous else ""
     since = f" since {found.entered_on}" if found.entered_on else ""
@@ -81,7 +76,7 @@ def show_customer(place: Place, text: str, output: Output) -> None:
     output.result(
         found,
         f"[bold]{plain(found.customer_id)}[/bold]  {segment}{since}{previous}; as of {found.as_of}",
-        _in_words(found.next_move),
+        silence_in_words(found.next_move) if found.segment else "",
         "",
         table(None, ["feature", "value>"], rows),
         "",
@@ -90,13 +85,28 @@ def show_customer(place: Place, text: str, output: Output) -> None:
     )
 
 
-def _in_words(move: NextMove | None) -> str:
+def silence_in_words(move: NextMove | None) -> str:
+    """Return what silence does, as a sentence."""
     if move is None:
         return f"silent, he stays there for {DAYS} days at least"
     return f"silent, he moves to {move.segment.name} on {move.on}, in {move.in_days} days"
 
 
-def lookup(place: Place, text: str) -> Customer | None:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One customer as he is stored, with the partition that he is in. bundle: the model of its sweep."""
+
+    customer: str
+    partition: int
+    key: str
+    bytes: int
+    states: States
+    state: PartitionState
+    horizon_days: int
+    bundle: Bundle | None
+
+
+def read(place: Place, text: str) -> Stored | None:
     """Read one customer; None for an unknown id."""
     settings = place.settings
     client, binding, store = open_state(settings)
@@ -106,16 +116,41 @@ def lookup(place: Place, text: str) -> Customer | None:
     if blob is None:
         return None
     state = decode_state(store.fences([partition])[partition].state)
-    bundle = RedisRegistry(client, settings.namespace, binding.generation).load(state.sweep.version)
-    states = decode_states([blob])
+    return Stored(
+        customer=customer,
+        partition=partition,
+        key=store.keys.customer(partition, customer).decode(),
+        bytes=len(blob),
+        states=decode_states([blob]),
+        state=state,
+        horizon_days=binding.horizon_days,
+        bundle=RedisRegistry(client, settings.namespace, binding.generation).load(state.sweep.version),
+    )
+
+
+def read_or_say(place: Place, text: str, output: Output) -> Stored:
+    """Read one customer, or say that he is unknown and end."""
+    found = read(place, text)
+    if found is None:
+        customer = canonical_id(text)
+        output.error(
+            ExitCode.DIFFERENCES, f"unknown id {customer!r}: no order of his was applied in {place.settings.namespace}"
+        )
+        raise typer.Exit(int(ExitCode.DIFFERENCES))
+    return found
+
+
+def described(found: Stored) -> Customer:
+    """Return what is known of a customer."""
+    state, states, bundle = found.state, found.states, found.bundle
     head = states.heads[0]
     first = int(head["first_day"])
-    ledger = within_horizon(states, state.day - binding.horizon_days)
-    first_day = np.array([state.day if first == NO_DAY else first], np.int64)
+    ledger = within_horizon(states, state.day - found.horizon_days)
+    first_day = first_days(states, state.day)
     values = vectors(ledger, 1, state.day, first_day, NAMES).values
     scores = None if bundle is None else score(ledger, first_day, state.day, bundle)
     return Customer(
-        customer_id=customer,
+        customer_id=found.customer,
         segment=_segment(bundle, int(head["segment"])),
         previous=_segment(bundle, int(head["previous"])),
         entered_on=iso(int(head["entered_day"])) if head["segment"] else None,
@@ -125,12 +160,12 @@ def lookup(place: Place, text: str) -> Customer | None:
         distances=_distances(bundle, scores),
         first_order=None if first == NO_DAY else iso(first),
         last_order=None if first == NO_DAY else iso(int(head["last_day"])),
-        next_move=None if bundle is None else _next_move(customer, states, state, bundle),
+        next_move=None if bundle is None else next_move(found, bundle),
         records=_records(states),
         remembered_events=len(states.seen.id),
-        partition=partition,
-        key=store.keys.customer(partition, customer).decode(),
-        bytes=len(blob),
+        partition=found.partition,
+        key=found.key,
+        bytes=found.bytes,
         model_version=state.sweep.version,
     )
 
@@ -142,10 +177,11 @@ def _segment(bundle: Bundle | None, number: int) -> dict[str, Any] | None:
     return {"id": number, "name": found.name if found else f"Segment {number}"}
 
 
-def _next_move(customer: str, states: States, state: PartitionState, bundle: Bundle) -> NextMove | None:
-    moves = next_moves([customer], states, state, bundle, DAYS)
+def next_move(found: Stored, bundle: Bundle) -> NextMove | None:
+    """Return a customer's next move in silence, None where there is none in `DAYS` days."""
+    moves = next_moves([found.customer], found.states, found.state, bundle, DAYS)
     day, segment = int(moves.step[0]), int(moves.segment[0])
-    return None if day == NEVER else NextMove(iso(day), day - state.day, named_segment(bundle, segment))
+    return None if day == NEVER else NextMove(iso(day), day - found.state.day, named_segment(bundle, segment))
 
 
 def _distances(bundle: Bundle | None, scores: Scores | None) -> dict[str, float]:

@@ -22,6 +22,7 @@ from consumer.transport.child import free_port
 from tests.harness.commands import REPOSITORY, Done, Inside, Shell
 from tests.harness.exports import KNOWN, small_export
 
+LOOKING = ("status", "lookup", "explain", "forecast", "export")
 TOPICS = {
     "SEGMENTER_TRANSACTIONS_TOPIC": "transactions",
     "SEGMENTER_SEGMENTS_TOPIC": "segments",
@@ -108,7 +109,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     with shell.running(example("run").replace("9100", str(port))) as worker:
         seen["replay"] = shell(example("replay") + " --json")
         shell.until_caught_up()
-        for verb in ("status", "lookup", "forecast", "export", "config show", "doctor", "erase", "pause", "resume"):
+        for verb in (*LOOKING, "config show", "doctor", "erase", "pause", "resume"):
             seen[verb] = shell(example(verb) + " --json")
     seen["run"] = worker.returncode
     for verb in (
@@ -191,6 +192,17 @@ class TestExamples:
         assert (move["on"], move["segment"]) == (first["on"], first["target"])
         assert 0 < move["in_days"] <= found["days"] == 30
         assert first["revenue"] == max(each["revenue"] for each in found["leavers"])
+
+    def test_the_explanation_adds_up_and_says_what_would_move_him(self, tour: tuple[Shell, dict[str, Any]]) -> None:
+        found = tour[1]["explain"].json
+        parts = [each["contribution"] for each in found["contributions"]]
+        assert sum(parts) == pytest.approx(found["difference"], abs=1e-9)
+        assert found["difference"] == pytest.approx(found["second"]["distance"] ** 2 - found["best"]["distance"] ** 2)
+        assert found["next_move"] == tour[1]["lookup"].json["next_move"]
+        assert found["last_move"]["previous"] is None
+        assert (found["order"] is None) == (found["smallest"] != "order")
+        shown = tour[0](f"explain {KNOWN}").out
+        assert found["in_words"] in " ".join(shown.split())
 
     def test_verification_finds_nothing(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         found = tour[1]["verify"].json

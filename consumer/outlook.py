@@ -34,6 +34,17 @@ def next_moves(
     )
 
 
+def first_order_day(states: States, state: PartitionState) -> Ints:
+    """Return the first day on which an order of each customer is judged from his published label, int64 (n,).
+
+    That is the partition's day; of who moved on it by an event, whose label is bound to the one before until the day
+    ends (PROTOCOL C3), the next.
+    """
+    heads = states.heads
+    moved = (heads["sweep"] == state.sweep.number) & (heads["anchor"] != heads["segment"])
+    return np.where(moved, state.day + 1, state.day).astype(np.int64)
+
+
 def first_days(states: States, day: int) -> Ints:
     """Return the day of each customer's first order ever; `day` for who has none."""
     first = states.heads["first_day"]

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from consumer.outlook import next_moves
 from consumer.partition import PartitionState, Sweep
-from consumer.silence import next_moves
 from features.codec import Seen, States, blank_heads
 from features.identity import position
 from features.ledger import from_lines
