@@ -16,7 +16,7 @@ from datetime import timedelta
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from tests.harness.commands import Shell
+from tests.harness.commands import Inside, Shell
 from tests.harness.fault import Fault
 from tests.harness.live import Live, wait_until
 from tests.harness.runbook import Runbook
@@ -52,7 +52,7 @@ def shell_of(live: Live) -> Shell:
     """Return a shell in the world's folder, where the bootstrap's file has the runbook's name."""
     with live.history_file.open("rb") as file, gzip.open(live.directory / "orders.csv.gz", "wb") as packed:
         shutil.copyfileobj(file, packed)
-    return Shell(live.directory, live.environment())
+    return Inside(live.directory, live.environment())
 
 
 @pytest.mark.fault(26)

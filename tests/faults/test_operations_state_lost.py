@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 
 from tests.faults.test_operations_input_loss import between, delete_before, shell_of
-from tests.harness.commands import Shell
+from tests.harness.commands import Inside, Shell
 from tests.harness.fault import Fault
 from tests.harness.live import Live, wait_until
 from tests.harness.runbook import Runbook
@@ -35,7 +35,7 @@ def tick(live: Live, days: int) -> None:
 
 
 def from_topic_shell(live: Live) -> Shell:
-    return Shell(live.directory, live.environment())
+    return Inside(live.directory, live.environment())
 
 
 def begin_from_topic(live: Live) -> Shell:

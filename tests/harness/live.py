@@ -33,7 +33,7 @@ from consumer.transport.kafka_writer import EventWriter
 from features.redis_generation import read_binding
 from features.redis_store import RedisStore
 from features.transaction import EPOCH_ORDINAL
-from tests.harness.commands import Shell
+from tests.harness.commands import Inside, Shell
 from tests.harness.forked import REPOSITORY, Forked, fork
 from tests.harness.verdict import Outcome, judge
 
@@ -153,7 +153,8 @@ class Live:
 
     def shell(self, **more: str) -> Shell:
         """Return where `segmenter` commands run with this world's settings."""
-        return Shell(self.directory, self.environment() | more)
+        variables = self.environment() | more
+        return (Shell if "CLI_MODULE" in variables else Inside)(self.directory, variables)
 
     def states(self) -> dict[int, PartitionState]:
         return {p: decode_state(fence.state) for p, fence in self.store().fences(range(self.partitions)).items()}
