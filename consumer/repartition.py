@@ -348,7 +348,9 @@ class Repartition:
             tally = Tally() if self._binding.schema >= SCHEMA_OF_MOVES else None
             if partition in states:
                 loader.put_daily(partition, self._daily(partition))
-                tally = states[partition].tally
+                known = states[partition].tally
+                # Nobody is counted before the first sweep; what moved since the last row is in the next one.
+                tally = None if known is None else Tally(flows=known.flows)
             sweep = Sweep(0, newest.day, newest.sweep.version, newest.sweep.model_hash, cursor=None)
             applied = states[partition].applied if partition in states else 0
             watermark = max(state.watermark for state in states.values())

@@ -75,7 +75,10 @@ class Settings(BaseSettings):
         None, ge=1, description="Days after his last order when a lapsed customer ends; three horizons by default."
     )
     history_days: int = Field(
-        400, ge=1, le=36500, description="Days of the daily table (`segmenter trend`); about 1 kB a day and partition."
+        400,
+        ge=1,
+        le=36500,
+        description="Days of the daily table (`segmenter trend`); about 0.3 kB a day and partition.",
     )
     ahead_days: int = Field(
         31, ge=1, description="Event clock: an event further ahead of its partition's day is refused (`ahead`)."
