@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from consumer.outlook import next_moves
+from consumer.outlook import first_order_day, next_moves
 from consumer.partition import PartitionState, Sweep
 from features.codec import Seen, States, blank_heads
 from features.identity import position
@@ -54,6 +54,13 @@ def test_a_customer_whom_the_sweep_has_not_reached_may_move_today(
     # Scored today already and yet in segment 12 he would be Lapsed tomorrow at the latest.
     assert moves.step.tolist() == [GONE if moves_today else GONE + 1]
     assert moves.segment.tolist() == [LAPSED.id]
+
+
+@pytest.mark.parametrize(("anchor", "written_under", "first"), [(11, 7, GONE + 1), (12, 7, GONE), (11, 6, GONE)])
+def test_an_order_of_who_moved_today_is_judged_from_tomorrow_on(anchor: int, written_under: int, first: int) -> None:
+    states = states_of([Line(0, 1, BOUGHT, 200_000, 1)], written_under)
+    states.heads["anchor"] = anchor
+    assert first_order_day(states, partition_on(GONE, None)).tolist() == [first]
 
 
 def test_days_are_counted_from_the_partitions_day() -> None:
