@@ -1,6 +1,6 @@
 """What comes back, early, late, in part or without its order: every way to the features against keeping every line.
 
-    python -m benchmarks.returns [--cases 400] [--seed 1] [--json] [--synthetic] [PATH]
+    python -m benchmarks.returns [--cases 60] [--seed 1] [--json] [--synthetic] [PATH]
 
 Seeded customers of every kind of return, half of them naming their order (tests/harness/returned.py). Compared with
 the plain oracle there, every feature of everybody on every tenth day: a file of all lines, read and folded (batch);
@@ -266,7 +266,7 @@ def main() -> None:
     """Print what was compared; exit with 1 where anything differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", nargs="?", type=Path, default=FILE)
-    parser.add_argument("--cases", type=int, default=400)
+    parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--synthetic", action="store_true")

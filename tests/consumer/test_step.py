@@ -192,6 +192,23 @@ def test_the_cause_of_a_record_is_that_of_its_line(more: dict[str, Any], cause: 
     assert [record["cause"] for record in records(run, "a")] == [cause]
 
 
+@pytest.mark.parametrize(("back_on", "cause"), [(FIRST + 6, "return"), (FIRST + 5, "late")])
+def test_an_order_taken_back_whole_gives_the_segment_back_with_its_cause(back_on: int, cause: str) -> None:
+    run = quiet()
+    feed(run, line("a", FIRST, invoice_no="first"))
+    run.turn(run.parts[0], FIRST + 6)
+    before = records(run, "a")[-1]
+    feed(run, line("a", FIRST + 4, invoice_no="x"), line("a", FIRST + 4, invoice_no="x", unit_price=90.0))
+    assert run.labels() == {"a": 11}
+    takes_back = {"invoice_no": "C7", "original_invoice_no": "x", "quantity": -2}
+    feed(run, line("a", back_on, **takes_back), line("a", back_on, unit_price=90.0, **takes_back))
+    found = records(run, "a")[-1]
+    assert (found["segment"], found["cause"]) == (before["segment"], cause)
+    told = ("recency", "frequency", "monetary", "basket_value")
+    assert {name: found["features"][name] for name in told} == {name: before["features"][name] for name in told}
+    assert found["features"]["return_rate"] == round(200 / 220, 6)
+
+
 def test_a_label_that_comes_back_within_a_batch_is_not_published() -> None:
     events = [line("a", FIRST + 6, invoice_no="x"), line("a", FIRST + 6, invoice_no="x", quantity=-2)]
     counts = []

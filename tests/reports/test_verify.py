@@ -561,6 +561,12 @@ def test_a_line_of_an_order_that_was_folded_blurs_a_customer_to_the_sums_of_his_
     assert not verify(facts, history, models, [replace(parts[0], states=states)]).ok
 
 
+def test_a_return_of_an_order_that_was_folded_is_followed_and_blurs_nobody() -> None:
+    back = {"invoice_no": "C1", "original_invoice_no": "w3", "quantity": -2, "unit_price": 1.03}
+    verdict = verify(*wholesale([line("wholesale", FIRST + 3, **back)], [700] * 20))
+    assert (verdict.differences, verdict.blurred) == ((), 0)
+
+
 def test_the_report_is_json_with_the_agreed_names(clean: Evidence) -> None:
     found = json.loads(json.dumps(verify(*clean).report()))
     names = {"customers", "state_differences", "output_differences", "revision_errors", "verified_from", "differences"}
