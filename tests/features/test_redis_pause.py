@@ -22,6 +22,7 @@ BINDING = Binding(
     has_ids=False,
     day=1,
     clock="wall",
+    schema=SCHEMA,
 )
 
 
