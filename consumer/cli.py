@@ -3,7 +3,7 @@
     cli_demo      demo
     cli_history   bootstrap, replay, model compare-learners
     cli_run       run
-    cli_inspect   status, lookup, explain, forecast, export, model show, verify
+    cli_inspect   status, lookup, explain, forecast, export, model show, model check, verify
     cli_past      history, trend
     cli_versions  model list, diff, refit, promote, rollback, freeze, name, export, import
     cli_dlq       dlq list, dlq show, dlq redrive

@@ -1,4 +1,4 @@
-"""`status`, `lookup`, `explain`, `forecast`, `export`, `model show`, `verify`: looking at what is there."""
+"""Looking at what is there: `status`, `lookup`, `explain`, `forecast`, `export`, `model show` and `check`, `verify`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def add_to(app: typer.Typer, _topics: typer.Typer, model: typer.Typer, _config: 
     app.command(epilog="Example: segmenter forecast --days 30")(forecast)
     app.command(epilog="Example: segmenter export --out segments.csv")(export)
     model.command("show", epilog="Example: segmenter model show --quality")(model_show)
+    model.command("check", epilog="Example: segmenter model check --days 7")(model_check)
     app.command(epilog="Example: segmenter verify Dataset/")(verify)
 
 
@@ -164,6 +165,26 @@ def model_show(
 
     with placed(embedded, directory, namespace=namespace) as place:
         show_model(place, Output(as_json=as_json), quality=quality)
+
+
+def model_check(
+    days: Annotated[int, typer.Option("--days", min=1, help="So many of the last complete days' inputs.")] = 7,
+    namespace: Namespace = None,
+    embedded: Embedded = False,
+    directory: Directory = DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Look for what is odd about the last days' orders, the population and the model; exits with 1 on an alarm.
+
+    Each day's orders against the eight weeks before (docs/monitoring.md), customers against a week before, the
+    clusters against the best of ten batch fits on a sample. Read from Redis as it is; workers may run.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.model_check import run_check
+    from consumer.commands.place import placed
+
+    with placed(embedded, directory, namespace=namespace) as place:
+        run_check(place, days, Output(as_json=as_json))
 
 
 def verify(  # noqa: PLR0913 -- each argument is an option of the command line

@@ -125,9 +125,8 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     assert shell("model promote c1").code == 0  # so that there is something to take back
     for verb in ("model rollback", "model freeze"):
         seen[verb] = shell(example(verb) + " --json")
-    for verb in ("model show", "model compare-learners", "verify", "history", "trend", "dlq list", "dlq redrive"):
-        seen[verb] = shell(example(verb) + " --json")
-    for verb in ("upgrade", "repartition"):
+    looks = ("model show", "model check", "model compare-learners", "verify", "history", "trend")
+    for verb in (*looks, "dlq list", "dlq redrive", "upgrade", "repartition"):
         seen[verb] = shell(example(verb) + " --json")
     seen["dlq show"] = shell(re.sub(r" --(partition|offset) \d+", "", example("dlq show")) + " --json")
     return shell, seen
