@@ -24,14 +24,14 @@ HORIZON = 365
 RULES = ("rule", "stability", "worst", "silhouette", "bend")
 
 
-def coordinates(retail: Retail, day: int, features: tuple[str, ...]) -> Ints:
+def coordinates(retail: Retail, day: int, features: tuple[str, ...], recency_offset: int = 1) -> Ints:
     """Return the clustered customers' coordinates as of the start of a day."""
     past = retail.lines.take(retail.lines.day < day)
     first = np.full(len(retail.customers), day)
     np.minimum.at(first, past.owner, past.day)
     ledger, _ = expire(from_lines(past), day - HORIZON)
     seen = vectors(ledger, len(retail.customers), day, first)
-    return seen.coordinates(features, 1)[seen.clustered]
+    return seen.coordinates(features, recency_offset)[seen.clustered]
 
 
 def chosen_by(choice: Choice, rule: str) -> int:

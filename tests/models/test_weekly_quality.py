@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.calm import steps
 from benchmarks.retail import read
-from benchmarks.weekly_quality import FROM, LEARNERS, UNTIL, run, table
+from benchmarks.weekly_quality import FROM, LEARNERS, MARGIN, UNTIL, run, table
 from reports.learners import Comparison, Replay
 
 
@@ -33,6 +34,20 @@ def test_the_population_learner_stays_as_good_as_batch(found: dict[str, Comparis
     assert found["population"].worst_inertia_ratio <= 1.005
     assert found["population"].ari >= 0.95
     assert found["population"].ari_published >= 0.91
+
+
+def test_the_margin_takes_the_returns_away_for_little_of_the_agreement_with_batch(
+    replays: list[Replay], found: dict[str, Comparison]
+) -> None:
+    calm, free = replays[0].published
+    assert (calm.margin, free.margin) == (MARGIN, 1.0)
+    assert free.returns > 1_000
+    assert calm.returns <= 0.3 * free.returns
+    assert found["population"].ari - found["population"].ari_published <= 0.035
+
+
+def test_a_customer_who_really_changes_moves_exactly_once(replays: list[Replay]) -> None:
+    assert steps(replays[0].models, MARGIN) == (600, 600)
 
 
 @pytest.mark.parametrize("control", LEARNERS[1:])
