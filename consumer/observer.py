@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from typing import Protocol
 
 from consumer.step import Decision
 from models.bundle import Bundle
+from models.finding import Finding
 
 
 class Observer(Protocol):
@@ -32,6 +35,9 @@ class Observer(Protocol):
     def model_published(self, bundle: Bundle, waited_for: int) -> None:
         """A new version is live; `waited_for` partitions stood with an older snapshot."""
 
+    def judged(self, day: date, findings: Sequence[Finding]) -> None:
+        """A day's orders were looked at; `findings` are what is odd about them, none mostly."""
+
     def trouble(self, what: str, error: Exception) -> None:
         """Something failed that will be tried again."""
 
@@ -46,4 +52,5 @@ class Silence:
     def resumed(self, partition: int) -> None: ...
     def stalled(self, partition: int, remedy: str) -> None: ...
     def model_published(self, bundle: Bundle, waited_for: int) -> None: ...
+    def judged(self, day: date, findings: Sequence[Finding]) -> None: ...
     def trouble(self, what: str, error: Exception) -> None: ...

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         400,
         ge=1,
         le=36500,
-        description="Days of the daily table (`segmenter trend`); about 0.3 kB a day and partition.",
+        description="Days of the daily table (`segmenter trend`); about 0.5 kB a day and partition.",
     )
     ahead_days: int = Field(
         31, ge=1, description="Event clock: an event further ahead of its partition's day is refused (`ahead`)."

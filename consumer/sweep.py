@@ -22,8 +22,10 @@ from consumer.scoring import anchors, within_horizon
 from consumer.step import Context, Decision, by_cause, sample_rows, turned
 from consumer.tally import NOBODY, Flows, Row, Tally, Total, totals_of
 from features.codec import SCHEMA_OF_MOVES, InvalidState, decode_states, encode_states
+from features.ledger import Ints, Ledger
 from features.moves import joined
 from models.bundle import Bundle
+from models.daily_inputs import Packed, daily_inputs, packed, unpacked
 from models.population import Statistics
 from models.population import encode as encode_statistics
 from models.scoring import score
@@ -85,13 +87,15 @@ def chunk(
     for label, n in Counter(heads["segment"][gone].tolist()).items():
         flows[label, NOBODY, "forgotten"] += n
     tally = _tallied(context, begins, totals_of(heads["segment"].astype(np.int64), ledger, waiting & ~gone), flows)
+    if tally is not None:
+        tally = msgspec.structs.replace(tally, inputs=_inputs(tally, ledger, heads["first_day"], sweep.day - 1))
     written = np.flatnonzero((heads["revision"] != before) & ~gone)
     kept = replace(states, ledger=ledger, moves=joined(states.moves, [moves]))
     encoded = encode_states(kept, written, rules.schema)
     cursor = None if last else int(positions[-1])
     row = None
     if last and tally is not None:
-        row = Row(sweep.number, sweep.day, sweep.version, tally.totals, tally.flows)
+        row = Row(sweep.number, sweep.day, sweep.version, tally.totals, tally.flows, tally.inputs)
         tally = Tally(tally.totals)
     after = msgspec.structs.replace(
         state, sweep=msgspec.structs.replace(sweep, cursor=cursor), counters=state.counted(counts), tally=tally
@@ -119,6 +123,12 @@ def _tallied(context: Context, begins: bool, totals: tuple[Total, ...], flows: F
         elif context.rules.schema >= SCHEMA_OF_MOVES:
             tally = Tally((), None)
     return None if tally is None else tally.changed((), totals, flows)
+
+
+def _inputs(tally: Tally, ledger: Ledger, first_day: Ints, day: int) -> Packed:
+    """Count the orders of a day, those whose customers the chunk has: all, swept or waiting, since each comes once."""
+    more = daily_inputs(ledger, first_day.astype(np.int64), day, day + 1)
+    return packed(unpacked(tally.inputs) + more.counts.sum(axis=0))
 
 
 def _entry(state: PartitionState) -> DayEntry:

@@ -2,7 +2,8 @@
 
     commit   tally = tally - touched before + touched after, flows + moves      (as the statistics, PROTOCOL C4)
     sweep    the totals begin at zero and are those of everybody at its end     -> a row of the daily table
-    row      day, totals, the flows since the row before; flows begin anew
+             the orders of the day before are counted as it passes those who placed them
+    row      day, totals, the flows since the row before, these orders; flows begin anew
 
 So within a partition, and over all of them, totals(row) = totals(row before) + flows in - flows out. Segment 0 is none:
 who comes is born from it, who is erased or forgotten goes to it.
@@ -32,6 +33,9 @@ Flows = Mapping[tuple[int, int, str], int]
 """(source, target, cause) -> customers."""
 
 
+Inputs = tuple[tuple[Count, ...], ...]
+
+
 class Total(msgspec.Struct, frozen=True, array_like=True):
     """A segment's customers, and their net revenue in the horizon in 1/10,000 of the currency unit."""
 
@@ -52,11 +56,13 @@ class Flow(msgspec.Struct, frozen=True, array_like=True):
 class Tally(msgspec.Struct, frozen=True):
     """What is counted of a partition. totals: of whom the sweep has counted; flows: since the last row.
 
-    flows None: a part of them was not counted (the state was raised to schema 2 meanwhile).
+    flows None: a part of them was not counted (the state was raised to schema 2 meanwhile). inputs: while a sweep
+    runs, the orders of the day before it, of whom it has passed (`models.daily_inputs.packed`).
     """
 
     totals: tuple[Total, ...] = ()
     flows: tuple[Flow, ...] | None = ()
+    inputs: Inputs = ()
 
     def changed(self, before: Sequence[Total], after: Sequence[Total], flows: Flows) -> Tally:
         """Take out what some customers were, put in what they are, and count their moves."""
@@ -67,17 +73,21 @@ class Tally(msgspec.Struct, frozen=True):
                 customers[total.segment] += sign * total.customers
                 net[total.segment] += sign * total.net
         totals = tuple(Total(s, customers[s], net[s]) for s in sorted(customers) if customers[s] or net[s])
-        return Tally(totals, None if self.flows is None else added(self.flows, flows))
+        return Tally(totals, None if self.flows is None else added(self.flows, flows), self.inputs)
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One finished sweep of a partition in the daily table. version: the model's, whose segments these are."""
+    """One finished sweep of a partition in the daily table. version: the model's, whose segments these are.
+
+    inputs: the orders of the day before; empty in rows from before they were counted.
+    """
 
     number: Count
     day: Day
     version: Count
     totals: tuple[Total, ...]
     flows: tuple[Flow, ...] | None
+    inputs: Inputs = ()
 
 
 def totals_of(labels: Ints, ledger: Ledger, rows: Flags | Indices) -> tuple[Total, ...]:

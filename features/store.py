@@ -186,5 +186,8 @@ class Store(Protocol):
     def day_log(self, partition: int) -> list[bytes]:
         """Return every day entry, oldest first."""
 
+    def daily(self, partition: int, first_day: int) -> list[bytes]:
+        """Return the rows of the daily table from a day on, in the order of days; those of one day in any order."""
+
     def commit(self, partition: int, commit: Commit) -> None:
         """Write a commit, or find that it was written already (a lost reply). Raises `StoreError`."""

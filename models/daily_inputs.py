@@ -13,6 +13,7 @@ every measure and shop, and counts are integers: partitions and chunks add up to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,10 @@ _EDGES: Floats = np.exp2(np.arange(BINS + 1) / PER_OCTAVE + _LOWEST)
 
 CENTRES: Floats = (np.arange(BINS) + 0.5) / PER_OCTAVE + _LOWEST
 """Of each bin, in log2 of the measure's unit."""
+
+
+Packed = tuple[tuple[int, ...], ...]
+"""A day's counts without their zeros (`packed`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ class DailyInputs:
         """Orders a day, int64 (n,)."""
         return np.asarray(self.counts[:, 0].sum(axis=1), np.int64)
 
+    def begins_with(self, other: DailyInputs) -> bool:
+        """Say whether the first days are the other's, with the same counts."""
+        n = len(other)
+        return np.array_equal(self.days[:n], other.days) and np.array_equal(self.counts[:n], other.counts)
+
     def since(self, day: int) -> DailyInputs:
         """Return the days from `day` on."""
         first = int(np.searchsorted(self.days, day))
@@ -75,6 +85,42 @@ def edge(bin_: int) -> float:
 def nothing() -> DailyInputs:
     """Return the inputs of no day."""
     return DailyInputs(np.empty(0, np.int64), np.empty((0, len(MEASURES), BINS), np.int64))
+
+
+def packed(counts: Ints) -> Packed:
+    """Return a day's counts, int64 (measures, BINS), as pairs of bin and orders, one flat tuple a measure."""
+    return tuple(
+        tuple(np.column_stack([filled, row[filled]]).ravel().tolist())
+        for row, filled in ((row, np.flatnonzero(row)) for row in counts)
+    )
+
+
+def unpacked(measures: Packed) -> Ints:
+    """Return what `packed` was given; nothing at all is a day without orders. Raises ValueError for other pairs."""
+    _check(measures)
+    counts = np.zeros((len(MEASURES), BINS), np.int64)
+    for measure, row in enumerate(measures):
+        counts[measure, list(row[::2])] = row[1::2]
+    return counts
+
+
+def summed(rows: Iterable[tuple[int, Packed]]) -> DailyInputs:
+    """Add up many days' packed counts, of several partitions in any order. Raises ValueError as `unpacked`."""
+    given = [(day, measures) for day, measures in rows if any(measures)]
+    days, place = np.unique(np.array([day for day, _ in given], np.int64), return_inverse=True)
+    counts = np.zeros((len(days), len(MEASURES), BINS), np.int64)
+    for at, (_, measures) in zip(place.tolist(), given, strict=True):
+        _check(measures)
+        for measure, row in enumerate(measures):
+            own = counts[at, measure]
+            for bin_, orders in zip(row[::2], row[1::2], strict=True):
+                own[bin_] += orders
+    return DailyInputs(days, counts)
+
+
+def _check(measures: Packed) -> None:
+    if len(measures) > len(MEASURES) or any(len(row) % 2 or max(row[::2], default=0) >= BINS for row in measures):
+        raise ValueError("counts of a day's orders are no pairs of bin and orders")
 
 
 def daily_inputs(ledger: Ledger, first_day: Ints, first: int, until: int) -> DailyInputs:

@@ -13,14 +13,14 @@ looked at: closed is not odd. How the limits were chosen, and what to do: docs/m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 
 from features.ledger import Ints
-from features.vector import Flags
-from models.daily_inputs import MEASURES, DailyInputs
-from models.departure import Level, Tail, level, reference, tails, volume
+from models.daily_inputs import MEASURES, DailyInputs, nothing
+from models.departure import Level, Reference, Tail, Volume, level, reference, tails, volume
 from models.finding import EPISODE, Finding, date_of, direction, episodes
 
 WINDOW = 56
@@ -45,42 +45,77 @@ def inspect(inputs: DailyInputs) -> list[Finding]:
     A day whose orders alarmed is no reference for that measure, so the alarm lasts while the fault does. When
     fewer than `FEWEST_DAYS` others are left in the window, some six weeks on, the new level counts as usual.
     """
-    found = list(_volume(inputs.days, inputs.orders))
-    for measure, name in enumerate(MEASURES):
-        given = inputs.counts[:, measure].any(axis=1)
-        found += _measure(name, inputs.days[given], inputs.counts[given, measure])
-    return episodes(found)
+    return Sentinel().judge(inputs)
 
 
-def _measure(name: str, days: Ints, counts: Ints) -> list[Finding]:
-    from models.river_drift import shifts  # late: river takes seconds to import
+class Sentinel:
+    """`inspect` for a series that grows by a day at a time: days judged before are not judged again."""
 
-    usual = np.ones(len(days), np.bool_)
-    found: list[Finding] = []
-    scored: list[tuple[int, Level]] = []
-    for row, day in enumerate(days.tolist()):
-        rows = reference_rows(days, row, usual)
-        if rows is None:
-            continue
-        before = reference(counts[rows])
-        moved = level(before, counts[row])
-        below, above = tails(before, counts[row])
-        told = [_tail(name, day, below, "below"), _tail(name, day, above, "above")]
+    def __init__(self) -> None:
+        self._known, self._orders, self._measures = _unjudged()
+
+    def judge(self, inputs: DailyInputs) -> list[Finding]:
+        """Return the findings of all days; anything but new days at the end of the last series begins anew."""
+        if not inputs.begins_with(self._known):
+            self._known, self._orders, self._measures = _unjudged()
+        known = len(self._known)
+        for day, counts in zip(inputs.days[known:].tolist(), inputs.counts[known:], strict=True):
+            self._orders.add(day, int(counts[0].sum()))
+            for measure, own in zip(self._measures, counts, strict=True):
+                if own.any():
+                    measure.add(day, own)
+        self._known = inputs
+        return episodes([*self._orders.found, *(finding for each in self._measures for finding in each.findings())])
+
+
+class _Measure:
+    """One measure's days so far: which were usual, how far each was from its reference, and what was found."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.days: list[int] = []
+        self.counts: list[Ints] = []
+        self.usual: list[bool] = []
+        self.scored: list[tuple[int, Level]] = []
+        self.found: list[Finding] = []
+
+    def add(self, day: int, counts: Ints) -> None:
+        """Judge the next day; counts: int64 (BINS,), one order at least."""
+        rows = reference_rows(self.days, self.usual, day)
+        told = [] if rows is None else self._told(day, counts, reference(np.stack([self.counts[row] for row in rows])))
+        self.days.append(day)
+        self.counts.append(counts)
+        self.usual.append(all(finding.severity != "alarm" for finding in told))
+        self.found += told
+        if not self.usual[-1] and self.scored and self.scored[-1][0] == day:
+            self.scored.pop()
+
+    def _told(self, day: int, counts: Ints, before: Reference) -> list[Finding]:
+        moved = level(before, counts)
+        below, above = tails(before, counts)
+        told = [_tail(self.name, day, below, "below"), _tail(self.name, day, above, "above")]
         if moved is not None:
-            told.append(_level(name, day, int(counts[row].sum()), moved))
-        sure = [finding for finding in told if finding is not None]
-        usual[row] = all(finding.severity != "alarm" for finding in sure)
-        found += sure
-        if moved is not None and usual[row]:
-            scored.append((day, moved))
-    return found + [_drift(name, scored[: index + 1]) for index in shifts([moved.score for _, moved in scored])]
+            told.append(_level(self.name, day, int(counts.sum()), moved))
+            self.scored.append((day, moved))
+        return [finding for finding in told if finding is not None]
+
+    def findings(self) -> list[Finding]:
+        """Return what was found, drifts too: in the scores of the days that did not alarm."""
+        from models.river_drift import shifts  # late: river takes seconds to import
+
+        drifts = [_drift(self.name, self.scored[: at + 1]) for at in shifts([moved.score for _, moved in self.scored])]
+        return self.found + drifts
 
 
-def reference_rows(days: Ints, row: int, usual: Flags) -> Ints | None:
-    """Return the rows that a row is compared with, those with an alarm left out; None where they are too few."""
-    window = np.arange(np.searchsorted(days, days[row] - WINDOW), row)
-    kept = window[usual[window]]
-    rows = kept if len(kept) >= FEWEST_DAYS else window
+def _unjudged() -> tuple[DailyInputs, _Orders, list[_Measure]]:
+    return nothing(), _Orders(), [_Measure(name) for name in MEASURES]
+
+
+def reference_rows(days: Sequence[int], usual: Sequence[bool], day: int) -> list[int] | None:
+    """Return the rows that a day is compared with, those with an alarm left out; None where they are too few."""
+    window = range(bisect_left(days, day - WINDOW), len(days))
+    kept = [row for row in window if usual[row]]
+    rows = kept if len(kept) >= FEWEST_DAYS else list(window)
     return rows if len(rows) >= FEWEST_DAYS else None
 
 
@@ -142,26 +177,39 @@ def _drift(name: str, scored: Sequence[tuple[int, Level]]) -> Finding:
     )
 
 
-def _volume(days: Ints, orders: Ints) -> Iterator[Finding]:
-    every = np.ones(len(days), np.bool_)
-    for row, day in enumerate(days.tolist()):
-        rows = reference_rows(days, row, every)
-        if rows is None:
-            continue
-        seen, today = volume(days[rows], orders[rows], day, int(orders[row])), int(orders[row])
-        factor = today / seen.expected
-        if abs(seen.score) < VOLUME_SCORE or max(factor, 1 / factor) < VOLUME_FACTOR:
-            continue
-        yield Finding(
-            severity="information",
-            kind="volume",
-            measure="orders",
-            direction=direction(factor),
-            day=date_of(day),
-            since=date_of(day),
-            expected=seen.expected,
-            found=float(today),
-            score=seen.score,
-            message=f"{today} orders, {factor:.1f} times the usual {seen.expected:.0f}",
-            advice="a rush or a lull where nothing else is told of the day; else the orders' findings explain it",
-        )
+class _Orders:
+    """How many orders the days had."""
+
+    def __init__(self) -> None:
+        self.days: list[int] = []
+        self.orders: list[int] = []
+        self.found: list[Finding] = []
+
+    def add(self, day: int, today: int) -> None:
+        """Judge the next day; it has an order at least."""
+        rows = reference_rows(self.days, [True] * len(self.days), day)
+        if rows is not None:
+            first = rows[0]  # nobody is left out, so they are all the days from it on
+            seen = volume(np.array(self.days[first:]), np.array(self.orders[first:]), day, today)
+            factor = today / seen.expected
+            if abs(seen.score) >= VOLUME_SCORE and max(factor, 1 / factor) >= VOLUME_FACTOR:
+                self.found.append(_volume(day, today, seen))
+        self.days.append(day)
+        self.orders.append(today)
+
+
+def _volume(day: int, today: int, seen: Volume) -> Finding:
+    factor = today / seen.expected
+    return Finding(
+        severity="information",
+        kind="volume",
+        measure="orders",
+        direction=direction(factor),
+        day=date_of(day),
+        since=date_of(day),
+        expected=seen.expected,
+        found=float(today),
+        score=seen.score,
+        message=f"{today} orders, {factor:.1f} times the usual {seen.expected:.0f}",
+        advice="a rush or a lull where nothing else is told of the day; else the orders' findings explain it",
+    )

@@ -21,6 +21,7 @@ class _Written:
     statistics: bytes | None = None
     outbox: bytes | None = None
     snapshots: dict[int, bytes] = field(default_factory=dict)
+    daily: list[tuple[int, bytes]] = field(default_factory=list)
     rows: dict[tuple[str, int], bytes] = field(default_factory=dict)
     days: list[bytes] = field(default_factory=list)
     marks: dict[str, bytes] = field(default_factory=dict)
@@ -120,6 +121,11 @@ class OverlayStore:
         """Return the day log with the entries added here."""
         return self._under.day_log(partition) + self._of(partition).days
 
+    def daily(self, partition: int, first_day: int) -> list[bytes]:
+        """Return the rows of the daily table with those added here."""
+        ours = [data for day, data in self._of(partition).daily if day >= first_day]
+        return self._under.daily(partition, first_day) + ours
+
     def commit(self, partition: int, commit: Commit) -> None:
         """Keep a commit here."""
         written = self._of(partition)
@@ -138,6 +144,8 @@ class OverlayStore:
             written.days.append(commit.day_entry)
         if commit.snapshot is not None:
             written.snapshots[commit.snapshot.sweep] = commit.snapshot.statistics
+        if commit.row is not None:
+            written.daily.append((commit.row.day, commit.row.data))
 
 
 class OverlayRegistry:

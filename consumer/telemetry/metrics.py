@@ -7,12 +7,15 @@ and count each record once. Over several workers: `sum(max by (partition, outcom
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from consumer.telemetry.telemetry import Standing, Telemetry
+from models.finding import Kind, Severity
 
 COMMIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 13.0)
 
@@ -24,6 +27,7 @@ PER_PARTITION = {
     "segmenter_seen_dropped": "Event ids dropped before their time, above the cap a customer.",
     "segmenter_skipped": "Input offsets jumped over unread, by --on-input-loss=skip.",
 }
+INPUT_KINDS: tuple[Kind, ...] = ("level", "tail", "drift", "volume")
 OUTCOMES = ("applied", "repeated", "guests", "ticks", "erasures")
 
 
@@ -54,6 +58,7 @@ class Metrics(Collector):
         yield from _counters(standings)
         yield from _gauges(standings)
         yield from _process(told)
+        yield _findings(told if 0 in held else None)
 
 
 def _counters(standings: Mapping[int, Standing]) -> Iterator[Metric]:
@@ -120,6 +125,16 @@ def _process(told: Telemetry | None) -> Iterator[Metric]:
         version.add_metric([], told.model_version)
         published.add_metric([], told.models_published)
     yield from (paused, takeovers, troubles, stalls, version, published)
+
+
+def _findings(leader: Telemetry | None) -> Metric:
+    family = GaugeMetricFamily(
+        "segmenter_findings", "What is odd about the newest day's orders, by the leader.", labels=["severity", "kind"]
+    )
+    if leader is not None:
+        for severity, kind in product(get_args(Severity), INPUT_KINDS):
+            family.add_metric([severity, kind], leader.findings.get((severity, kind), 0))
+    return family
 
 
 def names() -> tuple[str, ...]:

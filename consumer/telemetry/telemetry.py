@@ -15,7 +15,9 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -25,6 +27,7 @@ from consumer.partition import PartitionState, iso
 from consumer.step import Decision
 from consumer.telemetry.firstday import Advisor
 from models.bundle import Bundle
+from models.finding import Finding, Kind, Severity
 
 PROGRESS_EVERY_S = 10.0
 TROUBLE_LASTS_S = 10.0
@@ -68,6 +71,8 @@ class Telemetry:
         self._said: dict[tuple[str, str], float] = {}
         self.model_version = 0
         self.models_published = 0
+        self.findings: dict[tuple[Severity, Kind], int] = {}
+        """Of the newest day that this worker judged, by severity and kind."""
 
     # The observer -------------------------------------------------------------------------------------
 
@@ -131,6 +136,22 @@ class Telemetry:
             late_partitions=waited_for,
             sizes=sizes,
         )
+
+    def judged(self, day: date, findings: Sequence[Finding]) -> None:
+        """Say each finding once an episode, an alarm as an error."""
+        self.findings = dict(Counter((finding.severity, finding.kind) for finding in findings))
+        for finding in findings:
+            if finding.is_new:
+                say = self._log.error if finding.severity == "alarm" else self._log.info
+                say(
+                    "input looks odd",
+                    day=day.isoformat(),
+                    severity=finding.severity,
+                    kind=finding.kind,
+                    measure=finding.measure,
+                    found=finding.message,
+                    advice=finding.advice,
+                )
 
     def trouble(self, what: str, error: Exception) -> None:
         """Say what failed and will be tried again."""

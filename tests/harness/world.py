@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from consumer.leader import Renewal
-from consumer.observer import Silence
+from consumer.observer import Observer, Silence
 from consumer.partition import History, PartitionState, Rules, Sweep, decode_state, encode_state
 from consumer.plan import Parts, Plan
 from consumer.ports import Sink
@@ -185,6 +185,7 @@ class World:
         self.clock = Clock((FIRST_DAY - date(1970, 1, 1)).days * 86_400.0 + 400 * 86_400)
         self.crash = CrashPlan()
         self.workers: list[Worker] = []
+        self.observer: Observer = Silence()
         self.begin_generation({})
 
     def fork(self) -> World:
@@ -246,7 +247,7 @@ class World:
             store=self.store,
             registry=self.registry,
             learner=learner_named(self.learner) if isinstance(self.learner, str) else self.learner,
-            observer=Silence(),
+            observer=self.observer,
         )
         plan = Plan(
             topics=TOPICS,

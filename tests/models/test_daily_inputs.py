@@ -7,7 +7,19 @@ import numpy as np
 import pytest
 
 from features.ledger import FOLDED, Ledger, Lines, from_lines, merge
-from models.daily_inputs import BINS, CENTRES, MEASURES, PER_OCTAVE, DailyInputs, daily_inputs, edge, nothing
+from models.daily_inputs import (
+    BINS,
+    CENTRES,
+    MEASURES,
+    PER_OCTAVE,
+    DailyInputs,
+    daily_inputs,
+    edge,
+    nothing,
+    packed,
+    summed,
+    unpacked,
+)
 
 DAY = 15_000
 
@@ -97,3 +109,36 @@ def test_days_can_be_cut_off_and_counted() -> None:
     assert found.since(DAY + 5).days.tolist() == [DAY + 5, DAY + 6, DAY + 7, DAY + 8]
     assert found.orders.tolist() == [int(day[0].sum()) for day in found.counts]
     assert found.counts.shape[1:] == (len(MEASURES), BINS)
+
+
+def test_packed_counts_come_back_and_what_is_none_is_refused() -> None:
+    for counts in daily_inputs(from_lines(some_lines(5)), np.zeros(30, np.int64), DAY, DAY + 9).counts:
+        assert np.array_equal(unpacked(packed(counts)), counts)
+    assert not unpacked(()).any()
+    assert packed(unpacked(((32, 2, 40, 1),))) == ((32, 2, 40, 1), (), (), (), ())
+    with pytest.raises(ValueError, match="pairs of bin and orders"):
+        summed([(DAY, ((BINS, 1),))])
+    for wrong in (((32,),), ((BINS, 1),), ((), (), (), (), (), ())):
+        with pytest.raises(ValueError, match="pairs of bin and orders"):
+            unpacked(wrong)
+
+
+def test_a_series_begins_with_another_where_the_days_and_counts_are_the_same() -> None:
+    whole = daily_inputs(from_lines(some_lines(6)), np.zeros(30, np.int64), DAY, DAY + 9)
+    first = DailyInputs(whole.days[:4], whole.counts[:4])
+    assert whole.begins_with(first)
+    assert whole.begins_with(nothing())
+    assert not first.begins_with(whole)
+    assert not whole.begins_with(DailyInputs(first.days, first.counts + 1))
+
+
+def test_packed_days_of_partitions_add_up_in_any_order() -> None:
+    lines = some_lines(7)
+    first = first_days(lines)
+    rows = []
+    for part in range(3):
+        found = daily_inputs(from_lines(lines.take(lines.owner % 3 == part)), first, DAY, DAY + 9)
+        rows += [(day, packed(counts)) for day, counts in zip(found.days.tolist(), found.counts, strict=True)]
+    whole = daily_inputs(from_lines(lines), first, DAY, DAY + 9)
+    assert same(summed([*reversed(rows), (DAY + 50, ())]), whole)
+    assert same(summed([]), nothing())

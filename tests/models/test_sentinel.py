@@ -12,7 +12,7 @@ import pytest
 from benchmarks.sentinel import FAULTS, seeded, shop, table, three_times, year_of
 from models.daily_inputs import BINS, MEASURES, DailyInputs
 from models.finding import Finding
-from models.sentinel import FEWEST_DAYS, inspect
+from models.sentinel import FEWEST_DAYS, Sentinel, inspect
 
 FIRST = 10_000
 START = FIRST + 60
@@ -96,3 +96,15 @@ def test_the_findings_of_a_day_do_not_depend_on_the_days_after_it() -> None:
     cut = DailyInputs(whole.days[:-10], whole.counts[:-10])
     end = date.fromordinal(719_163 + int(cut.days[-1]))
     assert [f for f in inspect(whole) if f.day <= end] == inspect(cut)
+
+
+def test_a_series_that_grows_by_a_day_is_found_to_be_as_odd_as_the_whole_of_it() -> None:
+    lines = shop(5, 75, 40)
+    lines.amount[(lines.day >= START) & (lines.day < START + 3)] *= 3
+    whole = table(lines)
+    sentinel = Sentinel()
+    for n in range(len(whole) - 12, len(whole) + 1):
+        cut = DailyInputs(whole.days[:n], whole.counts[:n])
+        assert sentinel.judge(cut) == inspect(cut)
+    other = table(shop(6, 75, 40))
+    assert sentinel.judge(other) == inspect(other)  # another past is judged anew

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,6 +20,7 @@ from consumer.telemetry.health import Health, HealthServer, health
 from consumer.telemetry.metrics import Metrics, names
 from consumer.telemetry.telemetry import TROUBLE_LASTS_S, TROUBLE_SAID_EVERY_S, Telemetry
 from features.store import InvalidKey, StoreUnavailable
+from models.finding import Finding
 from models.population import Statistics
 from tests.harness.world import FIRST_DAY, World, first_model, line
 
@@ -138,6 +140,30 @@ class TestEvents:
         telemetry.model_published(first_model(), 2)
         (said,) = log.of("model published")
         assert (said["version"], said["late_partitions"], said["sizes"]) == (1, 2, {"Active": 1, "Dormant": 1})
+
+    def test_a_finding_is_said_once_an_episode_and_counted_while_it_lasts(self) -> None:
+        telemetry, log = told()
+        metrics = Metrics(lambda: frozenset({0}))
+        metrics.of(telemetry)
+        first, second = date(2011, 6, 3), date(2011, 6, 4)
+        found = Finding(
+            severity="alarm", kind="level", measure="unit price", direction="up", day=first, since=first,
+            expected=2.0, found=6.0, message="typically 6.00", advice="compare",
+        )  # fmt: skip
+        telemetry.judged(first, [found])
+        telemetry.judged(second, [msgspec.structs.replace(found, day=second)])
+        (said,) = log.of("input looks odd")
+        assert (said["day"], said["measure"], said["found"]) == ("2011-06-03", "unit price", "typically 6.00")
+        assert log.lines[0][0] == "error"
+        assert scraped(metrics)["segmenter_findings", "alarm", "level"] == 1
+        telemetry.judged(second, [])
+        assert scraped(metrics)["segmenter_findings", "alarm", "level"] == 0
+
+    def test_only_the_worker_that_leads_tells_of_findings(self) -> None:
+        telemetry, _ = told()
+        metrics = Metrics(lambda: frozenset({1}))
+        metrics.of(telemetry)
+        assert not any(name[0] == "segmenter_findings" for name in scraped(metrics))
 
 
 class TestFirstDay:
