@@ -146,11 +146,13 @@ def _remedy(cause: BaseException, doing: str) -> str:
         return "; are SEGMENTER_KAFKA_SASL_USER and its password those that the brokers know?"
     if isinstance(cause, errors.UnsupportedSaslMechanismError):
         return "; SEGMENTER_KAFKA_SASL_MECHANISM must be one of the brokers' sasl.enabled.mechanisms"
-    unheard = doing.startswith("connecting") and "socket disconnected" in str(cause)
-    if unheard and " as " in doing:  # a broker in a hurry closes the connection before its refusal is heard
+    unheard = doing.startswith("connecting") and any(
+        sign in str(cause) for sign in ("socket disconnected", "SASL Authentication timed out")
+    )
+    if unheard and " as " in doing:  # brokers close the connection after a refusal, which is not always heard before
         return (
-            "; does that listener speak SEGMENTER_KAFKA_SECURITY_PROTOCOL, and do the brokers know "
-            "SEGMENTER_KAFKA_SASL_USER and its password?"
+            "; does that listener speak SEGMENTER_KAFKA_SECURITY_PROTOCOL, is SEGMENTER_KAFKA_SASL_MECHANISM one of "
+            "the brokers' sasl.enabled.mechanisms, and do they know SEGMENTER_KAFKA_SASL_USER and its password?"
         )
     if unheard or any(sign in str(cause) for sign in ("Invalid frame length", "WRONG_VERSION_NUMBER")):
         return "; does that listener speak SEGMENTER_KAFKA_SECURITY_PROTOCOL?"
