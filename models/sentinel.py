@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from importlib import import_module
 
 import numpy as np
 
@@ -52,6 +53,7 @@ class Sentinel:
     """`inspect` for a series that grows by a day at a time: days judged before are not judged again."""
 
     def __init__(self) -> None:
+        import_module("models.river_drift")  # takes seconds: now, and not when the first day has ended
         self._known, self._orders, self._measures = _unjudged()
 
     def judge(self, inputs: DailyInputs) -> list[Finding]:
@@ -101,7 +103,7 @@ class _Measure:
 
     def findings(self) -> list[Finding]:
         """Return what was found, drifts too: in the scores of the days that did not alarm."""
-        from models.river_drift import shifts  # late: river takes seconds to import
+        from models.river_drift import shifts  # late: who only reads findings does not wait for river
 
         drifts = [_drift(self.name, self.scored[: at + 1]) for at in shifts([moved.score for _, moved in self.scored])]
         return self.found + drifts
