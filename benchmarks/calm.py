@@ -28,10 +28,9 @@ from benchmarks.retail import FILE, Retail, read
 from benchmarks.weekly_quality import MARGIN, UNTIL, course
 from features.vector import COORDINATE_SCALE, RFM
 from models.bundle import FIRST_CLUSTER_ID, Bundle, centroid_array, scale_array
-from models.centroids import distances, publish_labels
-from models.learner import learner_named
+from models.centroids import distances_under, publish_labels
 from models.selection import choose_k
-from reports.learners import Replay, comparison, replayed
+from reports.learners import Replay, comparison, contestants, replayed
 
 MARGINS = (1.0, 0.975, 0.95, 0.9)
 OFFSETS = (1, 7, 14, 30)
@@ -41,8 +40,7 @@ DRAWS, WANDER = 50, 0.1
 
 def replay_of(retail: Retail, k: int, margins: tuple[float, ...], offset: int = 1) -> Replay:
     """Return the population learner's replay."""
-    learners = [("population", learner_named("population"))]
-    return replayed(course(retail, offset), k, learners, margins, time.process_time)[0]
+    return replayed(course(retail, offset), k, contestants(["population"]), margins, time.process_time)[0]
 
 
 def steps(models: Sequence[Bundle], margin: float, seed: int = 0) -> tuple[int, int]:
@@ -57,7 +55,7 @@ def steps(models: Sequence[Bundle], margin: float, seed: int = 0) -> tuple[int, 
     moved = np.zeros((len(models), len(pairs)), np.bool_)
     for day, model in enumerate(models):
         at = centroids[pairs[:, int(day >= middle)]] + rng.normal(scale=WANDER, size=(len(pairs), len(scale))) * scale
-        table = distances(np.rint(at * COORDINATE_SCALE).astype(np.int64), centroid_array(model), scale_array(model))
+        table = distances_under(model, np.rint(at * COORDINATE_SCALE).astype(np.int64))
         under = msgspec.structs.replace(model, margin=margin)
         now = publish_labels(labels, table, everyone, ~everyone, under)
         moved[day] = (now != labels) & (labels >= FIRST_CLUSTER_ID)

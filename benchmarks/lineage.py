@@ -26,8 +26,8 @@ import numpy as np
 from benchmarks.retail import FILE, day_of, read
 from features.ledger import Ints, expire, from_lines
 from features.vector import COORDINATE_SCALE, RFM, Floats, vectors
-from models.bundle import Bundle, Change, centroid_array, scale_array, segment_ids
-from models.centroids import Indices, distances, nearest
+from models.bundle import Bundle, Change, centroid_array, segment_ids
+from models.centroids import Indices, distances_under, nearest
 from models.lineage import descend, kinship, overlap_of
 from models.segments import names
 from models.selection import Terms, fit, found
@@ -178,7 +178,7 @@ def _most(ids: Ints) -> int:
 
 
 def _clusters(bundle: Bundle, coordinates: Ints) -> Indices:
-    return nearest(distances(coordinates, centroid_array(bundle), scale_array(bundle)))
+    return nearest(distances_under(bundle, coordinates))
 
 
 def _ids(bundle: Bundle, coordinates: Ints) -> Ints:

@@ -18,14 +18,11 @@ import msgspec
 
 from benchmarks.retail import FILE, Retail, day_of, read
 from features.vector import RFM
-from models.learner import NAMES, learner_named
 from models.selection import Terms
-from reports.learners import Comparison, Course, Replay, comparison, replayed
+from reports.learners import CONTESTANTS, Comparison, Course, Replay, comparison, contestants, replayed
 
 HORIZON, MARGIN = 365, 0.95
 FROM, UNTIL = day_of("2011-06-01"), day_of("2011-12-10")
-FROZEN = "frozen"
-LEARNERS = ("population", FROZEN, *NAMES[1:])
 
 
 def course(retail: Retail, recency_offset: int = 1) -> Course:
@@ -34,10 +31,9 @@ def course(retail: Retail, recency_offset: int = 1) -> Course:
     return Course(retail.lines, len(retail.customers), UNTIL, terms)
 
 
-def run(retail: Retail, learners: tuple[str, ...] = LEARNERS, k: int = 4) -> list[Replay]:
+def run(retail: Retail, learners: tuple[str, ...] = CONTESTANTS, k: int = 4) -> list[Replay]:
     """Return the replays, one a learner, published under the margin and under none; all meet the same batch fits."""
-    named = [(name, None if name == FROZEN else learner_named(name)) for name in learners]
-    return replayed(course(retail), k, named, (MARGIN, 1.0), time.process_time)
+    return replayed(course(retail), k, contestants(learners), (MARGIN, 1.0), time.process_time)
 
 
 def table(retail: Retail, replays: list[Replay]) -> dict[str, Comparison]:
@@ -52,7 +48,7 @@ def main() -> None:
     parser.add_argument("path", nargs="?", type=Path, default=FILE)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--k", type=int, default=4)
-    parser.add_argument("--learners", default=",".join(LEARNERS))
+    parser.add_argument("--learners", default=",".join(CONTESTANTS))
     args = parser.parse_args()
     retail = read(args.path)
     found = table(retail, run(retail, tuple(args.learners.split(",")), args.k))

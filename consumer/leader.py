@@ -17,7 +17,7 @@ from consumer.partition import EVERYONE, Clock, PartitionState, SnapshotRecord, 
 from consumer.step import read_rows
 from consumer.stored import read_msgpack
 from features.store import Fence, Store
-from models.bundle import Bundle, content_hash, same_space, segment_ids, successor
+from models.bundle import Bundle, same_space, segment_ids, successor
 from models.candidate import Candidate
 from models.learner import Evidence, Learner, challenge_due, refinement_due
 from models.population import Statistics, StatisticsError, dying
@@ -119,10 +119,11 @@ class Leader:
         made = self._learner.update(current, evidence)
         if self._renewal == "off" or made.schema < 2 or not len(evidence.sample):
             return made
-        renewed = self._renewed(msgspec.structs.replace(made, version=current.version), evidence, current)
+        renewed = self._renewed(made, evidence, current)
         if renewed is None:
             return made
-        candidate = msgspec.structs.replace(renewed.bundle, parent=content_hash(current))
+        # It takes the place of the day's model, and follows what that one follows.
+        candidate = msgspec.structs.replace(renewed.bundle, version=made.version, parent=made.parent)
         if self._renewal == "adopt":
             return candidate
         self._registry.propose(msgspec.structs.replace(renewed, bundle=candidate))

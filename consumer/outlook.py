@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from consumer.partition import PartitionState
-from features.codec import NO_DAY, States
+from consumer.scoring import first_days
+from features.codec import States
 from features.identity import position
 from features.ledger import Ints
 from models.bundle import Bundle
@@ -43,12 +44,6 @@ def first_order_day(states: States, state: PartitionState) -> Ints:
     heads = states.heads
     moved = (heads["sweep"] == state.sweep.number) & (heads["anchor"] != heads["segment"])
     return np.where(moved, state.day + 1, state.day).astype(np.int64)
-
-
-def first_days(states: States, day: int) -> Ints:
-    """Return the day of each customer's first order ever; `day` for who has none."""
-    first = states.heads["first_day"]
-    return np.where(first == NO_DAY, day, first).astype(np.int64)
 
 
 def _waiting(customers: Sequence[str], states: States, state: PartitionState) -> Ints:

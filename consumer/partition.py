@@ -10,7 +10,6 @@ its number names it, so that a second sweep of the same day and version (a rebui
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Annotated, Literal
 
 import msgspec
@@ -19,7 +18,7 @@ from consumer.stored import Count, Day, Seconds, read_json
 from consumer.tally import Tally
 from features.codec import SCHEMA
 from features.identity import POSITION_BITS
-from features.transaction import EPOCH_ORDINAL
+from features.transaction import date_of
 
 START = -1
 """The cursor of a sweep that has seen nobody."""
@@ -149,7 +148,7 @@ class History(msgspec.Struct, frozen=True):
 
 def iso(day: int) -> str:
     """Return a day as ISO 8601."""
-    return date.fromordinal(day + EPOCH_ORDINAL).isoformat()
+    return date_of(day).isoformat()
 
 
 def encode_state(state: PartitionState) -> bytes:

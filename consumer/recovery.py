@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from enum import Enum
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from features.identity import position
 from features.ledger import expire
 from features.moves import CAUSES, MAX_MOVES, MOVE, Moves, joined
 from features.store import Fence
-from features.transaction import EPOCH_ORDINAL
+from features.transaction import day_of
 
 
 class Verdict(Enum):
@@ -157,8 +156,8 @@ def published(records: Iterable[InputRecord]) -> dict[str, Published]:
 
 
 def _as_move(record: SegmentRecord) -> bytes:
-    day = date.fromisoformat(record.entered_on).toordinal() - EPOCH_ORDINAL
     source = record.previous.id if record.previous else 0
+    day = day_of(record.entered_on)
     move = (record.revision, day, record.model_version, source, record.segment.id, CAUSES.index(record.cause))
     return np.array([move], MOVE).tobytes()
 
@@ -212,7 +211,7 @@ def raised(
                 heads["sweep"][row] = sweep.number
             heads["segment"][row] = record.segment.id
             heads["previous"][row] = record.previous.id if record.previous else 0
-            heads["entered_day"][row] = date.fromisoformat(record.entered_on).toordinal() - EPOCH_ORDINAL
+            heads["entered_day"][row] = day_of(record.entered_on)
             if record.segment.id != before[row]:
                 flows[int(before[row]), record.segment.id, record.cause] += 1
         heads["revision"][row] = record.revision

@@ -12,7 +12,7 @@ import numpy as np
 
 from consumer.messages import Cause, Emission, Runner, SegmentRecord
 from consumer.partition import Sweep, iso
-from features.codec import States
+from features.codec import NO_DAY, States
 from features.ledger import Ints, Ledger, expire, order_starts
 from features.moves import CAUSES, MOVE, Moves, reverted
 from features.vector import NAMES, Floats, vectors
@@ -35,6 +35,12 @@ def within_horizon(states: States, first_day: int) -> Ledger:
         np.add.at(heads["past_orders"], owner, orders.astype(np.uint32))
         np.add.at(heads["past_net"], owner, net)
     return ledger
+
+
+def first_days(states: States, day: int) -> Ints:
+    """Return the day of each customer's first order ever, int64 (n,); `day` for who has none."""
+    first = states.heads["first_day"]
+    return np.where(first == NO_DAY, day, first).astype(np.int64)
 
 
 def anchors(states: States, sweep: Sweep, bundle: Bundle) -> Ints:
@@ -104,10 +110,10 @@ def emissions(
             revision=int(head["revision"]),
             as_of=iso(day),
             entered_on=iso(int(head["entered_day"])),
-            margin=_number(float(clear.margin[i])),
+            margin=rounded(float(clear.margin[i])),
             second=_runner(bundle, table[i], int(clear.second[i])),
             held=bool(clear.held[i]),
-            features={name: _number(float(column[i])) for name, column in described.items()},
+            features={name: rounded(float(column[i])) for name, column in described.items()},
             model_version=bundle.version,
         )
         found.append(Emission("segments", customer.encode(), msgspec.json.encode(record), why[i][1]))
@@ -122,10 +128,12 @@ def _runner(bundle: Bundle, table: Floats, second: int) -> Runner | None:
     return Runner(rival.id, rival.name, round(float(table[second]), 6))
 
 
-def named_segment(bundle: Bundle, segment_id: int) -> Segment:
-    """Return a segment by id; one that this model no longer has keeps its id and is named so."""
-    return segment_of(bundle, segment_id) or Segment(segment_id, f"Segment {segment_id}")
+def named_segment(bundle: Bundle | None, segment_id: int) -> Segment:
+    """Return a segment by id; one that the model does not have, or whose model is gone, is named by its id."""
+    found = None if bundle is None else segment_of(bundle, segment_id)
+    return found or Segment(segment_id, f"Segment {segment_id}")
 
 
-def _number(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """Return a figure as records and commands show it, to 10^-6; None for what is undefined (NaN)."""
     return None if np.isnan(value) else round(value, 6)

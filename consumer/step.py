@@ -19,10 +19,10 @@ import numpy as np
 from consumer.clock import Cut, without
 from consumer.messages import Cause, Emission, Outbox, event_headers, turn_headers
 from consumer.partition import DayEntry, History, PartitionState, Rules, SnapshotRecord, iso
-from consumer.scoring import anchors, emissions, move, republish, within_horizon
+from consumer.scoring import anchors, emissions, first_days, move, republish, within_horizon
 from consumer.stored import Count, Seconds
 from consumer.tally import Flows, Row, Total, totals_of
-from features.codec import MAX_SEEN, NO_DAY, Seen, States, decode_states, encode_states
+from features.codec import MAX_SEEN, Seen, States, decode_states, encode_states
 from features.identity import position
 from features.ledger import Ints, Ledger, Lines, fold, from_lines, merge
 from features.moves import Moves, joined
@@ -332,8 +332,7 @@ class _Change:
         return totals_of(self.states.heads["segment"].astype(np.int64), self.ledger, rows)
 
     def _score(self) -> Scores:
-        first_day = np.where(self.states.heads["first_day"] == NO_DAY, self.day, self.states.heads["first_day"])
-        return score(self.ledger, first_day, self.day, self.context.bundle)
+        return score(self.ledger, first_days(self.states, self.day), self.day, self.context.bundle)
 
 
 def turned(

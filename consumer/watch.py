@@ -16,15 +16,16 @@ from consumer.observer import Observer
 from consumer.stored import FIRST_DAY, Count, Day, read_json
 from consumer.tally import Inputs
 from features.store import InvalidKey, Store
+from features.transaction import date_of
 from models.daily_inputs import summed
-from models.finding import date_of
-from models.sentinel import Sentinel
 
 
 class Watch:
     """Tells the observer what is odd about a day, once the day's model is made."""
 
     def __init__(self, store: Store, observer: Observer) -> None:
+        from models.sentinel import Sentinel  # river takes seconds: at the worker's start, not in the middle of a day
+
         self._store, self._observer = store, observer
         self._sentinel = Sentinel()
 

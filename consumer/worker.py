@@ -284,27 +284,6 @@ class Worker:
         self._parts.source.pause(full | self._pending)
         self._parts.source.resume(frozenset(self._lanes) - full)
 
-    def _lead(self) -> None:
-        lane = self._lanes.get(0)
-        if lane is None or not lane.state.sweep.ended or lane.state.sweep.number == 0:
-            return
-        day, now = lane.state.day, self._elapsed()
-        if now < (self._led_until if self._led == day else self._lead_at):
-            return
-        try:
-            made = self._leader.lead(day, self._plan.partitions, now)
-            done = made is not None or made_for(self._planner.live_model(), day)
-        except (InvalidKey, msgspec.MsgspecError, StatisticsError) as error:
-            # The model, or another partition's snapshot, cannot be read: ours go on, without a model of the day.
-            self._lead_at = now + ALARM_RETRY_S
-            self._observer.trouble("making the day's model", error)
-            return
-        if made is not None:
-            self._crash_point("mid_model_publish")
-            self._judge(day)
-        if done:
-            self._led, self._led_until = day, self._elapsed() + LED_FOR_S
-
     def _look(self) -> None:
         """Ask now and then what the operator wants, and where the store stands. Raises `NewerSchema`, `StoreError`."""
         now = self._elapsed()
@@ -586,6 +565,27 @@ class Worker:
             )
 
     # 7 -- lead -----------------------------------------------------------------------------------------
+
+    def _lead(self) -> None:
+        lane = self._lanes.get(0)
+        if lane is None or not lane.state.sweep.ended or lane.state.sweep.number == 0:
+            return
+        day, now = lane.state.day, self._elapsed()
+        if now < (self._led_until if self._led == day else self._lead_at):
+            return
+        try:
+            made = self._leader.lead(day, self._plan.partitions, now)
+            done = made is not None or made_for(self._planner.live_model(), day)
+        except (InvalidKey, msgspec.MsgspecError, StatisticsError) as error:
+            # The model, or another partition's snapshot, cannot be read: ours go on, without a model of the day.
+            self._lead_at = now + ALARM_RETRY_S
+            self._observer.trouble("making the day's model", error)
+            return
+        if made is not None:
+            self._crash_point("mid_model_publish")
+            self._judge(day)
+        if done:
+            self._led, self._led_until = day, self._elapsed() + LED_FOR_S
 
     def _judge(self, day: int) -> None:
         """Judge the orders of the day that ended; a table that cannot be read stops nothing."""

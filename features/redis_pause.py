@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -10,15 +10,12 @@ from features.orders import Freeze, Pause, frozen_key, paused_key
 from features.redis_store import Client, guarded
 from features.store import StoreRefused
 
+_Order = TypeVar("_Order", Pause, Freeze)
+
 
 def read_pause(client: Client, namespace: str) -> Pause | None:
     """Return the flag, None where nothing is paused. Raises `StoreError`."""
-    key = paused_key(namespace)
-    data: Any = guarded(lambda: client.get(key), key)
-    try:
-        return None if data is None else msgspec.json.decode(data, type=Pause)
-    except msgspec.DecodeError as error:
-        raise StoreRefused(f"{key.decode()} is no pause of this version: {error}") from None
+    return _read(client, paused_key(namespace), Pause)
 
 
 def set_pause(client: Client, namespace: str, pause: Pause) -> None:
@@ -33,12 +30,7 @@ def end_pause(client: Client, namespace: str) -> None:
 
 def read_freeze(client: Client, namespace: str) -> Freeze | None:
     """Return until when no model is learned, None where it is. Raises `StoreError`."""
-    key = frozen_key(namespace)
-    data: Any = guarded(lambda: client.get(key), key)
-    try:
-        return None if data is None else msgspec.json.decode(data, type=Freeze)
-    except msgspec.DecodeError as error:
-        raise StoreRefused(f"{key.decode()} is no freeze of this version: {error}") from None
+    return _read(client, frozen_key(namespace), Freeze)
 
 
 def set_freeze(client: Client, namespace: str, freeze: Freeze) -> None:
@@ -49,3 +41,11 @@ def set_freeze(client: Client, namespace: str, freeze: Freeze) -> None:
 def end_freeze(client: Client, namespace: str) -> None:
     """Let it learn again. Raises `StoreError`."""
     guarded(lambda: client.delete(frozen_key(namespace)))
+
+
+def _read(client: Client, key: bytes, order: type[_Order]) -> _Order | None:
+    data: Any = guarded(lambda: client.get(key), key)
+    try:
+        return None if data is None else msgspec.json.decode(data, type=order)
+    except msgspec.DecodeError as error:
+        raise StoreRefused(f"{key.decode()} is no {order.__name__.lower()} of this version: {error}") from None

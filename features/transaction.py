@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -149,6 +149,16 @@ class Batch:
                 )
             )
         return parts[0], parts[1]
+
+
+def date_of(day: int) -> date:
+    """Return the date of a day since 1970-01-01."""
+    return date.fromordinal(day + EPOCH_ORDINAL)
+
+
+def day_of(text: str) -> int:
+    """Return the day since 1970-01-01 of a date in ISO 8601. Raises ValueError."""
+    return date.fromisoformat(text).toordinal() - EPOCH_ORDINAL
 
 
 def local_seconds(moment: datetime, zone: ZoneInfo) -> int:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from features.ledger import Ints
 from features.vector import COORDINATE_SCALE, Flags, Floats
-from models.bundle import LAPSED, NO_NET, Bundle, segment_ids
+from models.bundle import LAPSED, NO_NET, Bundle, centroid_array, scale_array, segment_ids
 
 Indices = npt.NDArray[np.intp]
 
@@ -40,6 +40,11 @@ def distances(coordinates: Ints, centroids: Floats, scale: Floats) -> Floats:
         squares += z * z
     roots: Floats = np.sqrt(squares)
     return roots
+
+
+def distances_under(bundle: Bundle, coordinates: Ints) -> Floats:
+    """Return `distances` to the centroids of a model: float64 (n, k). coordinates: int64 (n, d), in its space."""
+    return distances(coordinates, centroid_array(bundle), scale_array(bundle))
 
 
 def nearest(table: Floats) -> Indices:

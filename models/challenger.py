@@ -17,7 +17,7 @@ import numpy as np
 from features.ledger import Ints
 from features.vector import COORDINATE_SCALE, Floats
 from models.bundle import Bundle, Maker, centroid_array, rows, scale_array, segment_ids
-from models.centroids import Indices, distances, nearest
+from models.centroids import Indices, distances, distances_under, nearest
 from models.lineage import descend, overlap_of
 from models.population import Statistics, dying, means_from
 from models.selection import Terms, fit, found
@@ -111,7 +111,7 @@ def _halved(coordinates: Ints, centroids: Floats, scale: Floats, cluster: int) -
 
 
 def _clusters(bundle: Bundle, coordinates: Ints) -> Indices:
-    return nearest(distances(coordinates, centroid_array(bundle), scale_array(bundle)))
+    return nearest(distances_under(bundle, coordinates))
 
 
 def _inertia(coordinates: Ints, clusters: Indices, scale: Floats) -> float:

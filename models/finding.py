@@ -8,8 +8,6 @@ from typing import Literal
 
 import msgspec
 
-from features.transaction import EPOCH_ORDINAL
-
 Severity = Literal["alarm", "information"]
 Direction = Literal["up", "down"]
 Kind = Literal["level", "tail", "drift", "volume", "population", "cluster", "name", "inertia", "silhouette"]
@@ -64,8 +62,3 @@ def episodes(findings: Iterable[Finding]) -> list[Finding]:
 def direction(factor: float) -> Direction:
     """Say which way a ratio of found to expected points."""
     return "up" if factor > 1 else "down"
-
-
-def date_of(day: int) -> date:
-    """Return the date of a day since 1970-01-01."""
-    return date.fromordinal(day + EPOCH_ORDINAL)

@@ -104,25 +104,17 @@ def descend(parent: Bundle, fitted: Bundle, overlap: Ints, *, day: int, created_
     fresh = [j for j in order if j not in kept]
     first = max(parent.retired_id, *segment_ids(parent)) + 1
     ids = {j: first + n for n, j in enumerate(fresh)} | {j: parent.segments[heir[j]].id for j in kept}
-    gone = set(segment_ids(parent)) - set(ids.values())
-    made = msgspec.structs.replace(
+    ordered = msgspec.structs.replace(
         fitted,
-        version=parent.version + 1,
-        parent=content_hash(parent),
-        day=day,
-        created_by=created_by,
         centroids=rows(centroids[order]),
         segments=tuple(Segment(ids[j], names[j]) for j in order),
         sizes=tuple(fitted.sizes[j] for j in order),
         learner_state={name: tuple(row[j] for j in order) for name, row in fitted.learner_state.items()},
-        schema=parent.schema,
-        lineage=tuple(_changes(parent, kin, ids, names, order)),
-        retired_id=max(parent.retired_id, *gone, 0) if gone else parent.retired_id,
-        named=tuple(n for n in parent.named if n not in gone),
+        named=tuple(n for n in parent.named if n in ids.values()),
         replaced=None,
     )
-    validate(made)
-    return made
+    changes = tuple(_changes(parent, kin, ids, names, order))
+    return _follow(parent, ordered, changes, day=day, created_by=created_by)
 
 
 def reinstate(
@@ -155,16 +147,22 @@ def reinstate(
             kin = former.segments[into[i]].id if into[i] >= 0 else None
             fate: Fate = "retired" if kin is None else "merged"
             changes.append(Change(fate, segment.id, segment.name, kin, int(overlap[i].sum())))
+    former = msgspec.structs.replace(former, replaced=replaced)
+    return _follow(parent, former, tuple(changes), day=day, created_by=created_by)
+
+
+def _follow(parent: Bundle, contents: Bundle, changes: tuple[Change, ...], *, day: int, created_by: Maker) -> Bundle:
+    """Return the version after `parent` that holds what another model does. Raises `BundleError`."""
+    gone = set(segment_ids(parent)) - set(segment_ids(contents))
     made = msgspec.structs.replace(
-        former,
+        contents,
         version=parent.version + 1,
         parent=content_hash(parent),
         day=day,
         created_by=created_by,
         schema=parent.schema,
-        lineage=tuple(changes),
-        retired_id=max(parent.retired_id, former.retired_id, *(ids - back), 0),
-        replaced=replaced,
+        lineage=changes,
+        retired_id=max({parent.retired_id, *gone}),
     )
     validate(made)
     return made

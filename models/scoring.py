@@ -11,8 +11,8 @@ import numpy as np
 
 from features.ledger import Ints, Ledger
 from features.vector import Flags, Floats, Vectors, vectors
-from models.bundle import Bundle, centroid_array, scale_array
-from models.centroids import NOWHERE, Indices, distances, nearest, publish_labels
+from models.bundle import Bundle
+from models.centroids import NOWHERE, Indices, distances_under, nearest, publish_labels
 from models.population import Statistics
 
 
@@ -43,14 +43,14 @@ def score(ledger: Ledger, first_day: Ints, day: int, bundle: Bundle) -> Scores:
 
 def scored(known: Vectors, bundle: Bundle) -> Scores:
     """Score customers whose features are known, at least those of the model."""
-    coordinates = known.coordinates(bundle.features, bundle.recency_offset)
-    table = distances(coordinates, centroid_array(bundle), scale_array(bundle))
-    cluster = np.where(known.clustered, nearest(table), NOWHERE)
-    return Scores(known, coordinates, table, cluster)
+    return _scored(known, known.coordinates(bundle.features, bundle.recency_offset), bundle)
 
 
 def rescored(scores: Scores, bundle: Bundle) -> Scores:
     """Return the same customers on the same day under another model of the same features and recency offset."""
-    table = distances(scores.coordinates, centroid_array(bundle), scale_array(bundle))
-    cluster = np.where(scores.vectors.clustered, nearest(table), NOWHERE)
-    return Scores(scores.vectors, scores.coordinates, table, cluster)
+    return _scored(scores.vectors, scores.coordinates, bundle)
+
+
+def _scored(known: Vectors, coordinates: Ints, bundle: Bundle) -> Scores:
+    table = distances_under(bundle, coordinates)
+    return Scores(known, coordinates, table, np.where(known.clustered, nearest(table), NOWHERE))

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from importlib import import_module
 
 import numpy as np
 
 from features.ledger import Ints
+from features.transaction import date_of
 from models.daily_inputs import MEASURES, DailyInputs, nothing
 from models.departure import Level, Reference, Tail, Volume, level, reference, tails, volume
-from models.finding import EPISODE, Finding, date_of, direction, episodes
+from models.finding import EPISODE, Finding, direction, episodes
+from models.river_drift import shifts
 
 WINDOW = 56
 """Days before a day that it is compared with: eight of each weekday."""
@@ -53,7 +54,6 @@ class Sentinel:
     """`inspect` for a series that grows by a day at a time: days judged before are not judged again."""
 
     def __init__(self) -> None:
-        import_module("models.river_drift")  # takes seconds: now, and not when the first day has ended
         self._known, self._orders, self._measures = _unjudged()
 
     def judge(self, inputs: DailyInputs) -> list[Finding]:
@@ -103,8 +103,6 @@ class _Measure:
 
     def findings(self) -> list[Finding]:
         """Return what was found, drifts too: in the scores of the days that did not alarm."""
-        from models.river_drift import shifts  # late: who only reads findings does not wait for river
-
         drifts = [_drift(self.name, self.scored[: at + 1]) for at in shifts([moved.score for _, moved in self.scored])]
         return self.found + drifts
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from features.ledger import Ints
+from features.transaction import date_of
 from models.departure import stability
-from models.finding import Finding, date_of
+from models.finding import Finding
 from models.population import dying
 
 PSI_INFORMATION, PSI_ALARM = 0.10, 0.25

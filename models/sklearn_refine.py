@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 from features.ledger import Ints
 from features.vector import COORDINATE_SCALE, Floats
 from models.bundle import Bundle, centroid_array, rows, scale_array
-from models.centroids import Indices, distances, nearest
+from models.centroids import Indices, distances_under, nearest
 from models.population import Statistics, means_from, recentre
 
 MAX_STEPS = 300
@@ -26,7 +26,7 @@ def refine(bundle: Bundle, statistics: Statistics, sample: Ints, day: int) -> Bu
     clusters have anybody, the Lloyd step stands alone and the maker is "recentre".
     """
     stepped = recentre(bundle, statistics, day)
-    before = nearest(distances(sample, centroid_array(stepped), scale_array(stepped)))
+    before = nearest(distances_under(stepped, sample))
     inhabited = np.flatnonzero(np.bincount(before, minlength=bundle.k))
     if len(inhabited) < 2:
         return stepped

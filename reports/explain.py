@@ -9,7 +9,7 @@ import numpy as np
 from features.ledger import Ints, Ledger, order_starts
 from features.vector import COORDINATE_SCALE, Floats
 from models.bundle import Bundle, centroid_array, scale_array
-from models.centroids import NOWHERE, Indices, nearest
+from models.centroids import NOWHERE, Indices
 
 
 class Nearest(NamedTuple):
@@ -21,10 +21,8 @@ class Nearest(NamedTuple):
 
 def two_nearest(table: Floats) -> Nearest:
     """Return the nearest and the second nearest cluster of each row of `models.centroids.distances`, (n, k)."""
-    best = nearest(table)
-    others = table.copy()
-    others[np.arange(len(table)), best] = np.inf
-    return Nearest(best, nearest(others) if table.shape[1] > 1 else np.full(len(table), NOWHERE))
+    order = np.argsort(table, axis=1, kind="stable")  # of equals the lowest index first, as everywhere
+    return Nearest(order[:, 0], order[:, 1] if table.shape[1] > 1 else np.full(len(table), NOWHERE))
 
 
 def contributions(coordinates: Ints, clusters: Nearest, bundle: Bundle) -> Floats:

@@ -28,9 +28,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from features.ledger import Ints, Lines, expire, from_lines, merge
 from features.vector import COORDINATE_SCALE, Flags, Floats, vectors
-from models.bundle import FIRST_CLUSTER_ID, Bundle, centroid_array, scale_array
-from models.centroids import NOWHERE, distances, nearest, publish_labels
-from models.learner import Evidence, Learner, refinement_due
+from models.bundle import FIRST_CLUSTER_ID, Bundle
+from models.centroids import NOWHERE, distances_under, nearest, publish_labels
+from models.learner import NAMES, Evidence, Learner, learner_named, refinement_due
 from models.population import Statistics
 from models.selection import Terms, fit, found
 from reports.quality import FITS, Labels, agreement, batch, inertia, standardised
@@ -38,6 +38,12 @@ from reports.quality import FITS, Labels, agreement, batch, inertia, standardise
 CHECK_EVERY: Final = 7
 RETURN_DAYS: Final = 7
 """A customer who is back in the segment he left within so many days has flipped."""
+
+FROZEN: Final = "frozen"
+"""The model that never learns."""
+
+CONTESTANTS: Final = (NAMES[0], FROZEN, *NAMES[1:])
+"""All that are compared: the default learner, what it is to do without any, and the others."""
 
 Progress = Callable[[int, int], None]
 """Told (days done, of how many)."""
@@ -171,7 +177,7 @@ class Replay:
             each.publish(day, who, labels)
 
     def _distances(self, coordinates: Ints) -> Floats:
-        return distances(coordinates, centroid_array(self.models[-1]), scale_array(self.models[-1]))
+        return distances_under(self.models[-1], coordinates)
 
 
 class Batch(NamedTuple):
@@ -180,6 +186,11 @@ class Batch(NamedTuple):
     z: Floats
     inertia: float
     optima: list[Labels]
+
+
+def contestants(names: Sequence[str] = CONTESTANTS) -> list[tuple[str, Learner | None]]:
+    """Return learners by name, None for `FROZEN`. Raises ValueError for a name that is none."""
+    return [(name, None if name == FROZEN else learner_named(name)) for name in names]
 
 
 def replayed(

@@ -15,11 +15,9 @@ from consumer.history.csv_source import History
 from consumer.history.history_files import HistoryFiles
 from consumer.partition import iso
 from consumer.settings import Settings
-from models.learner import NAMES, learner_named
+from models.learner import DEFAULT
 from models.selection import Terms, choose_k
-from reports.learners import CHECK_EVERY, Comparison, Course, comparison, days_of, replayed
-
-FROZEN = "frozen"
+from reports.learners import CHECK_EVERY, Comparison, Course, comparison, contestants, days_of, replayed
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -79,7 +77,7 @@ def compared(files: HistoryFiles, settings: Settings, start: str | None, k: int 
         replays = replayed(
             course,
             k,
-            [(name, None if name == FROZEN else learner_named(name)) for name in (NAMES[0], FROZEN, *NAMES[1:])],
+            contestants(),
             (settings.margin,),
             time.process_time,
             lambda done, of: progress("replaying", done, of),
@@ -115,6 +113,6 @@ def course_of(history: History, settings: Settings, first: int | None) -> Course
             f"before that day, and the comparison {CHECK_EVERY} days from it on",
         )
     terms = Terms(
-        first, settings.features, NAMES[0], settings.horizon_days, settings.margin, settings.recency_offset_days
+        first, settings.features, DEFAULT, settings.horizon_days, settings.margin, settings.recency_offset_days
     )
     return Course(lines, len(history.customers), until, terms, settings.refine_every_days)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import typer
 from consumer.commands.place import DEFAULT_DIRECTORY
 from consumer.exits import ExitCode, Stop
 from consumer.settings import Settings
-from features.transaction import EPOCH_ORDINAL, local_seconds
+from features.transaction import day_of, local_seconds
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Embedded = Annotated[bool, typer.Option("--embedded", help="Use the embedded pair of --directory: no Kafka, no Redis.")]
@@ -64,6 +64,6 @@ def day(text: str | None, option: str) -> int | None:
     if text is None:
         return None
     try:
-        return date.fromisoformat(text).toordinal() - EPOCH_ORDINAL
+        return day_of(text)
     except ValueError:
         raise Stop(ExitCode.USAGE, f"{option} {text}: write a date such as 2011-12-10") from None

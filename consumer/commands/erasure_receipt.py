@@ -22,10 +22,10 @@ from consumer.leader import made_for
 from consumer.messages import decode_outbox
 from consumer.partition import START, PartitionState, SnapshotRecord, decode_state
 from consumer.ports import InputRecord
-from consumer.scoring import within_horizon
+from consumer.scoring import first_days, within_horizon
 from consumer.step import Mark, read_rows
 from consumer.transport.kafka_reader import KafkaReader
-from features.codec import NO_DAY, decode_states
+from features.codec import decode_states
 from features.identity import position
 from features.redis_generation import Binding
 from features.redis_store import RedisStore
@@ -209,8 +209,7 @@ def _added_up(case: Case, state: PartitionState) -> tuple[int, Statistics]:
         after = chunk.positions[-1]
         states = decode_states(chunk.blobs)
         ledger = within_horizon(states, state.day - case.binding.horizon_days)
-        born = states.heads["first_day"]
-        scores = score(ledger, np.where(born == NO_DAY, state.day, born).astype(np.int64), state.day, bundle)
+        scores = score(ledger, first_days(states, state.day), state.day, bundle)
         swept = np.array(chunk.positions) <= (cursor if cursor is not None else chunk.positions[-1])
         total = total + scores.statistics(swept | (states.heads["sweep"] == state.sweep.number))
     return total.total, total

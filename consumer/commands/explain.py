@@ -15,10 +15,10 @@ from rich.console import RenderableType
 from consumer.commands.cli_output import Output, cell, plain, table
 from consumer.commands.lookup import NextMove, Stored, next_move, read_or_say
 from consumer.commands.place import Place
-from consumer.exits import ExitCode, Stop
-from consumer.outlook import first_days, first_order_day, next_moves
+from consumer.commands.population import readable
+from consumer.outlook import first_order_day, next_moves
 from consumer.partition import iso
-from consumer.scoring import named_segment
+from consumer.scoring import first_days, named_segment, rounded
 from features.codec import States
 from features.ledger import MONEY
 from features.moves import CAUSES
@@ -26,7 +26,7 @@ from models.bundle import Bundle, Segment
 from models.centroids import NOWHERE, margin_of
 from models.scoring import Scores
 from reports.counterfactual import DAYS, LARGEST_ORDER, least_orders
-from reports.explain import contributions, since, two_nearest
+from reports.explain import Nearest, contributions, since, two_nearest
 from reports.first_move import NEVER
 from reports.own_days import score_on
 
@@ -127,28 +127,27 @@ def show_explanation(place: Place, text: str, output: Output) -> None:
 
 def explain(found: Stored) -> Explanation:
     """Explain one customer. Raises `Stop` where his model cannot be read."""
-    states, state, bundle = found.states, found.state, found.bundle
-    if bundle is None:
-        raise Stop(
-            ExitCode.INCOMPATIBLE, f"model version {state.sweep.version} cannot be read: bootstrap with --replace"
-        )
+    states, state = found.states, found.state
+    bundle = readable(found.bundle, state.sweep.version)
     today, labels = np.array([state.day]), states.heads["segment"].astype(np.int64)
     scores = score_on(states.ledger, first_days(states, state.day), today, bundle)
     margins = margin_of(scores.table, labels, bundle)
     clustered = bool(scores.vectors.clustered[0])
     near = two_nearest(scores.table) if clustered else None
+    best = None if near is None else _near(bundle, scores, int(near.best[0]))
+    second = None if near is None else _near(bundle, scores, int(near.second[0]))
     move, order = next_move(found, bundle), _least_order(found, bundle)
     silent = move is not None and move.in_days <= DAYS
     return Explanation(
         customer_id=found.customer,
         as_of=iso(state.day),
         segment=named_segment(bundle, int(labels[0])) if labels[0] else None,
-        margin=_number(float(margins.margin[0])) if clustered else None,
+        margin=rounded(float(margins.margin[0])) if clustered else None,
         held=clustered and bool(margins.held[0]),
-        best=None if near is None else _near(bundle, scores, int(near.best[0])),
-        second=None if near is None else _near(bundle, scores, int(near.second[0])),
-        contributions=_contributions(bundle, scores),
-        difference=_difference(scores),
+        best=best,
+        second=second,
+        contributions=[] if near is None or second is None else _contributions(bundle, scores, near),
+        difference=None if best is None or second is None else second.distance**2 - best.distance**2,
         last_move=_last_move(found, bundle, scores) if labels[0] else None,
         next_move=move,
         order=order,
@@ -179,23 +178,14 @@ def _least_order(found: Stored, bundle: Bundle) -> LeastOrder | None:
     )
 
 
-def _contributions(bundle: Bundle, scores: Scores) -> list[Contribution]:
+def _contributions(bundle: Bundle, scores: Scores, near: Nearest) -> list[Contribution]:
     """Return what each feature adds, the weightiest first."""
-    if not scores.vectors.clustered[0] or bundle.k == 1:
-        return []
-    parts = contributions(scores.coordinates, two_nearest(scores.table), bundle)[0].tolist()
+    parts = contributions(scores.coordinates, near, bundle)[0].tolist()
     found = [
-        Contribution(name, _number(float(scores.vectors.values[name][0])), part)
+        Contribution(name, rounded(float(scores.vectors.values[name][0])), part)
         for name, part in zip(bundle.features, parts, strict=True)
     ]
     return sorted(found, key=lambda each: -abs(each.contribution))
-
-
-def _difference(scores: Scores) -> float | None:
-    if not scores.vectors.clustered[0] or scores.table.shape[1] == 1:
-        return None
-    best, second = np.sort(scores.table[0])[:2].tolist()
-    return float(second**2 - best**2)
 
 
 def _near(bundle: Bundle, scores: Scores, cluster: int) -> Near | None:
@@ -214,7 +204,7 @@ def _last_move(found: Stored, bundle: Bundle, now: Scores) -> LastMove:
     if len(ledger) and int(ledger.day.min()) == int(first[0]):  # nothing of his has ever expired
         then = score_on(ledger.take(ledger.day <= entered), first, np.array([entered]), bundle).vectors.values
         features = [
-            Change(name, _number(float(then[name][0])), _number(float(now.vectors.values[name][0])))
+            Change(name, rounded(float(then[name][0])), rounded(float(now.vectors.values[name][0])))
             for name in bundle.features
         ]
     return LastMove(
@@ -279,7 +269,3 @@ def _changed(move: LastMove | None) -> list[RenderableType]:
     if move.features is None:
         return [told, "what he was like then is not known: orders of then have left the horizon"]
     return [told, table(None, ["feature", "then>", "now>"], [(c.feature, c.then, c.now) for c in move.features])]
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 6)

@@ -8,33 +8,27 @@ Each row is a customer between two commits, as of his partition's day; rows of d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from consumer.commands.cli_output import Output, Tell
 from consumer.commands.csv_export import Rows, TableWriter
+from consumer.commands.customers import chunks, decoded
 from consumer.commands.place import Place
 from consumer.commands.whole_file import whole_file
-from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
-from consumer.partition import START, PartitionState, decode_state
-from consumer.scoring import within_horizon
+from consumer.partition import PartitionState, decode_state
+from consumer.scoring import first_days, named_segment, within_horizon
 from consumer.service import open_state
 from consumer.settings import Settings
-from features.codec import NO_DAY, InvalidState, States, decode_states
-from features.identity import POSITION_BITS, canonical_id
+from features.codec import States
+from features.identity import canonical_id
 from features.ledger import Ints
-from features.redis_store import RedisStore
-from features.transaction import EPOCH_ORDINAL
+from features.transaction import date_of
 from features.vector import NAMES, vectors
-from models.bundle import Bundle, segment_of
+from models.bundle import Bundle
 from models.redis_registry import RedisRegistry
-
-CHUNK = 5_000
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -113,42 +107,18 @@ def read_ids(path: Path) -> frozenset[str]:
     return frozenset(ids - {""})
 
 
-def chunks(store: RedisStore, partition: int) -> Iterator[tuple[float, list[str], list[bytes]]]:
-    """Yield (share of the partition behind it, ids, states); who was erased meanwhile is not among them."""
-    after, more = START, True
-    while more:
-        chunk = store.chunk(partition, after, CHUNK)
-        more = len(chunk.ids) >= CHUNK
-        after = chunk.positions[-1] if chunk.ids else after
-        found = [(name, blob) for name, blob in zip(chunk.ids, chunk.blobs, strict=True) if blob is not None]
-        yield max(after, 0) / (1 << POSITION_BITS), [name for name, _ in found], [blob for _, blob in found]
-
-
-def decoded(settings: Settings, ids: list[str], blobs: list[bytes]) -> States:
-    """Return the states of customers; one that cannot be trusted is named by its keyed hash."""
-    try:
-        return decode_states(blobs)
-    except InvalidState as error:
-        hashed = keyed_hash(settings.erasure_key_bytes, ids[error.index])[:16]
-        raise Stop(
-            ExitCode.INCOMPATIBLE,
-            f"the state of customer {hashed} (keyed hash) cannot be trusted: {error.problem}; put it back from a "
-            "backup, or bootstrap; nothing was written",
-        ) from error
-
-
 def _rows(ids: list[str], states: States, at: PartitionState, horizon_days: int, bundle: Bundle | None) -> Rows:
     heads, day = states.heads, at.day
-    first = np.where(heads["first_day"] == NO_DAY, day, heads["first_day"]).astype(np.int64)
-    features = vectors(within_horizon(states, day - horizon_days), len(ids), day, first, NAMES).values
+    ledger = within_horizon(states, day - horizon_days)
+    features = vectors(ledger, len(ids), day, first_days(states, day), NAMES).values
     entered = zip(heads["segment"].tolist(), heads["entered_day"].tolist(), strict=True)
     return Rows(
         customers=ids,
         segments=_named(heads["segment"], bundle),
         previous=_named(heads["previous"], bundle),
-        entered_on=[_date(since) if segment else None for segment, since in entered],
+        entered_on=[date_of(since) if segment else None for segment, since in entered],
         revisions=heads["revision"].tolist(),
-        as_of=_date(day),
+        as_of=date_of(day),
         features=features,
         model_version=at.sweep.version,
     )
@@ -158,10 +128,5 @@ def _named(numbers: Ints, bundle: Bundle | None) -> list[tuple[int, str] | None]
     """Return id and name; one that the model no longer has is named by its number, as in the published records."""
     names: dict[int, tuple[int, str] | None] = {0: None}
     for number in set(numbers.tolist()) - {0}:
-        found = None if bundle is None else segment_of(bundle, number)
-        names[number] = (number, found.name if found else f"Segment {number}")
+        names[number] = (number, named_segment(bundle, number).name)
     return [names[number] for number in numbers.tolist()]
-
-
-def _date(day: int) -> date:
-    return date.fromordinal(day + EPOCH_ORDINAL)

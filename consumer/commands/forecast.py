@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 
 from consumer.commands.cli_output import Output, Tell, cell, plain, table
-from consumer.commands.export import chunks, decoded
+from consumer.commands.customers import everybody
 from consumer.commands.place import Place
-from consumer.exits import ExitCode, Stop
+from consumer.commands.population import readable
+from consumer.commands.versions import Flow
 from consumer.outlook import next_moves
 from consumer.partition import PartitionState, decode_state, iso
 from consumer.scoring import named_segment, within_horizon
@@ -25,15 +26,6 @@ from features.ledger import MONEY
 from models.bundle import Bundle, Segment
 from models.redis_registry import RedisRegistry
 from reports.first_move import NEVER
-
-
-class Flow(msgspec.Struct, frozen=True):
-    """Customers who go from one segment to another, and their net in the horizon, in currency units."""
-
-    source: Segment
-    target: Segment
-    customers: int
-    revenue: float
 
 
 class Leaver(msgspec.Struct, frozen=True):
@@ -89,18 +81,11 @@ def forecast(settings: Settings, days: int, limit: int, progress: Tell) -> Forec
     client, binding, store = open_state(settings)
     registry = RedisRegistry(client, settings.namespace, binding.generation)
     states = {p: decode_state(fence.state) for p, fence in store.fences(range(binding.partitions)).items()}
+    versions = sorted({state.sweep.version for state in states.values()})
+    models = {version: readable(registry.load(version), version) for version in versions}
     tally = _Tally(limit)
-    for partition, state in states.items():
-        bundle = registry.load(state.sweep.version)
-        if bundle is None:
-            raise Stop(
-                ExitCode.INCOMPATIBLE, f"model version {state.sweep.version} cannot be read: bootstrap with --replace"
-            )
-        for share, ids, blobs in chunks(store, partition):
-            if ids:
-                tally.add(ids, decoded(settings, ids, blobs), state, bundle, days)
-            progress("foretelling", int(1000 * (partition + share)), 1000 * binding.partitions)
-    progress("foretelling", 1000 * binding.partitions, 1000 * binding.partitions)
+    for state, ids, known in everybody(settings, store, states, "foretelling", progress):
+        tally.add(ids, known, state, models[state.sweep.version], days)
     return Forecast(
         as_of=iso(max(state.day for state in states.values())),
         days=days,
@@ -110,7 +95,7 @@ def forecast(settings: Settings, days: int, limit: int, progress: Tell) -> Forec
         currency=binding.currency,
         flows=tally.flows(),
         leavers=[leaver for _, leaver in tally.dearest],
-        model_versions=sorted({state.sweep.version for state in states.values()}),
+        model_versions=versions,
         seconds=round(time.monotonic() - began, 2),
     )
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NoReturn
 
 import msgspec
-import numpy as np
 import typer
 
 from consumer.commands.cli_output import Output, cell, plain, table
 from consumer.commands.place import Place
 from consumer.exits import ExitCode
-from consumer.outlook import first_days, next_moves
+from consumer.outlook import next_moves
 from consumer.partition import PartitionState, decode_state, iso
-from consumer.scoring import named_segment, within_horizon
+from consumer.scoring import first_days, named_segment, rounded, within_horizon
 from consumer.service import local_partition_of, open_state
 from features.codec import NO_DAY, States, decode_states
 from features.identity import canonical_id
 from features.vector import NAMES, vectors
-from models.bundle import Bundle, Segment, segment_ids, segment_of
+from models.bundle import Bundle, Segment, segment_ids
 from models.redis_registry import RedisRegistry
 from models.scoring import Scores, score
 from reports.first_move import NEVER
@@ -38,8 +37,8 @@ class Customer(msgspec.Struct, frozen=True):
     """A customer as of the partition's day. distances: to each cluster, in standard deviations of log units."""
 
     customer_id: str
-    segment: dict[str, Any] | None
-    previous: dict[str, Any] | None
+    segment: Segment | None
+    previous: Segment | None
     entered_on: str | None
     revision: int
     as_of: str
@@ -59,8 +58,8 @@ class Customer(msgspec.Struct, frozen=True):
 def show_customer(place: Place, text: str, output: Output) -> None:
     """Print a customer, or that he is unknown."""
     found = described(read_or_say(place, text, output))
-    segment = found.segment["name"] if found.segment else "(none yet: the first sweep gives it)"
-    previous = f", before that {found.previous['name']}" if found.previous else ""
+    segment = found.segment.name if found.segment else "(none yet: the first sweep gives it)"
+    previous = f", before that {found.previous.name}" if found.previous else ""
     since = f" since {found.entered_on}" if found.entered_on else ""
     rows = [(name, cell(value)) for name, value in found.features.items()]
     where = [
@@ -132,12 +131,16 @@ def read_or_say(place: Place, text: str, output: Output) -> Stored:
     """Read one customer, or say that he is unknown and end."""
     found = read(place, text)
     if found is None:
-        customer = canonical_id(text)
-        output.error(
-            ExitCode.DIFFERENCES, f"unknown id {customer!r}: no order of his was applied in {place.settings.namespace}"
-        )
-        raise typer.Exit(int(ExitCode.DIFFERENCES))
+        say_unknown(place, canonical_id(text), output)
     return found
+
+
+def say_unknown(place: Place, customer: str, output: Output) -> NoReturn:
+    """Say that a customer is unknown, and end."""
+    output.error(
+        ExitCode.DIFFERENCES, f"unknown id {customer!r}: no order of his was applied in {place.settings.namespace}"
+    )
+    raise typer.Exit(int(ExitCode.DIFFERENCES))
 
 
 def described(found: Stored) -> Customer:
@@ -151,30 +154,23 @@ def described(found: Stored) -> Customer:
     scores = None if bundle is None else score(ledger, first_day, state.day, bundle)
     return Customer(
         customer_id=found.customer,
-        segment=_segment(bundle, int(head["segment"])),
-        previous=_segment(bundle, int(head["previous"])),
+        segment=named_segment(bundle, int(head["segment"])) if head["segment"] else None,
+        previous=named_segment(bundle, int(head["previous"])) if head["previous"] else None,
         entered_on=iso(int(head["entered_day"])) if head["segment"] else None,
         revision=int(head["revision"]),
         as_of=iso(state.day),
-        features={name: _number(float(column[0])) for name, column in values.items()},
+        features={name: rounded(float(column[0])) for name, column in values.items()},
         distances=_distances(bundle, scores),
         first_order=None if first == NO_DAY else iso(first),
         last_order=None if first == NO_DAY else iso(int(head["last_day"])),
         next_move=None if bundle is None else next_move(found, bundle),
-        records=_records(states),
+        records=len(states.ledger),
         remembered_events=len(states.seen.id),
         partition=found.partition,
         key=found.key,
         bytes=found.bytes,
         model_version=state.sweep.version,
     )
-
-
-def _segment(bundle: Bundle | None, number: int) -> dict[str, Any] | None:
-    if not number:
-        return None
-    found = None if bundle is None else segment_of(bundle, number)
-    return {"id": number, "name": found.name if found else f"Segment {number}"}
 
 
 def next_move(found: Stored, bundle: Bundle) -> NextMove | None:
@@ -189,11 +185,3 @@ def _distances(bundle: Bundle | None, scores: Scores | None) -> dict[str, float]
         return {}
     names = {segment.id: segment.name for segment in bundle.segments}
     return {names[i]: round(float(d), 6) for i, d in zip(segment_ids(bundle), scores.table[0], strict=True)}
-
-
-def _records(states: States) -> int:
-    return len(states.ledger)
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 6)

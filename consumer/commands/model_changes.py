@@ -67,9 +67,7 @@ def refit(place: Place, k: int | None, output: Output) -> None:
 
     found = writable(place)
     with output.progress() as tell:
-        tell("reading customers", 0, 1)
-        everybody = population(found)
-        tell("reading customers", 1, 1)
+        everybody = population(found, progress=tell)
         inside = everybody.coordinates[everybody.clustered]
         why = f"fitted on demand with k = {k}"
         if k is None:

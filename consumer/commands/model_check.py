@@ -13,18 +13,19 @@ import numpy as np
 import typer
 
 from consumer.commands.cli_output import Output, Tell, table
-from consumer.commands.export import chunks, decoded
+from consumer.commands.customers import everybody
 from consumer.commands.place import Place
 from consumer.commands.population import Namespace, open_namespace
 from consumer.exits import ExitCode
 from consumer.partition import iso
 from features.codec import States
 from features.ledger import Ints
+from features.transaction import date_of
 from features.vector import COORDINATE_SCALE, vectors
 from models.bundle import Bundle, centroid_array, scale_array
-from models.centroids import distances, nearest
+from models.centroids import distances_under, nearest
 from models.daily_inputs import DailyInputs, daily_inputs, nothing
-from models.finding import Finding, date_of
+from models.finding import Finding
 from models.segments import misfits
 from models.sentinel import FEWEST_DAYS, inspect
 from models.sentinel_model import decile_histograms, inspect_model, inspect_population
@@ -112,14 +113,11 @@ def _coordinates(states: States, bundle: Bundle, day: int, horizon: int) -> Ints
 
 
 def _read(place: Place, found: Namespace, until: int, progress: Tell) -> Seen:
-    partitions, bundle = found.binding.partitions, found.bundle
+    bundle = found.bundle
     nobody = np.empty((0, len(bundle.features)), np.int64)
     parts = [Seen(nothing(), nobody, nobody, nobody)]
-    for partition, state in found.states.items():
-        for share, ids, blobs in chunks(found.store, partition):
-            parts.append(seen(decoded(place.settings, ids, blobs), bundle, state.day, until))
-            progress("reading customers", int(1000 * (partition + share)), 1000 * partitions)
-    progress("reading customers", 1000 * partitions, 1000 * partitions)
+    for state, _, states in everybody(place.settings, found.store, found.states, "reading customers", progress):
+        parts.append(seen(states, bundle, state.day, until))
     inputs = nothing()
     for part in parts:
         inputs += part.inputs
@@ -128,7 +126,7 @@ def _read(place: Place, found: Namespace, until: int, progress: Tell) -> Seen:
 
 def judge(customers: Seen, bundle: Bundle, day: int, days: int, progress: Tell) -> Check:
     """Return the findings of the `days` days before `day`, and those of the population and the model as of it."""
-    at = nearest(distances(customers.now, centroid_array(bundle), scale_array(bundle)))
+    at = nearest(distances_under(bundle, customers.now))
     sizes = dict(zip((s.name for s in bundle.segments), np.bincount(at, minlength=bundle.k).tolist(), strict=True))
     names = {segment.id: segment.name for segment in bundle.segments}
     ratio, silhouette = _quality(customers.now, bundle, progress)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-import typer
 
 from consumer.commands.cli_output import Output, plain, table
+from consumer.commands.lookup import say_unknown
 from consumer.commands.place import Place
 from consumer.exits import ExitCode, Stop
 from consumer.partition import iso
+from consumer.scoring import named_segment
 from consumer.service import local_partition_of, open_state
 from features.codec import SCHEMA_OF_MOVES, decode_states
 from features.identity import canonical_id
 from features.moves import CAUSES, MAX_MOVES
 from features.redis_generation import Binding
-from models.bundle import Segment, segment_of
+from models.bundle import Bundle, Segment, segment_of
 from models.redis_registry import RedisRegistry
 
 
@@ -46,15 +47,18 @@ class Names:
 
     def __init__(self, registry: RedisRegistry) -> None:
         self._registry = registry
-        self._known: dict[tuple[int, int], Segment] = {}
+        self._known: dict[int, Bundle | None] = {}
 
-    def of(self, segment: int, version: int) -> Segment:
-        """Return a segment as the model `version` calls it."""
-        if (segment, version) not in self._known:
-            bundle = self._registry.load(version)
-            found = None if bundle is None else segment_of(bundle, segment)
-            self._known[segment, version] = found or Segment(segment, f"Segment {segment}")
-        return self._known[segment, version]
+    def of(self, segment: int, *versions: int) -> Segment:
+        """Return a segment as the first of some models that has it calls it; one that none has is named by its id."""
+        models = [self._model(version) for version in versions]
+        having = (bundle for bundle in models if bundle is not None and segment_of(bundle, segment))
+        return named_segment(next(having, None), segment)
+
+    def _model(self, version: int) -> Bundle | None:
+        if version not in self._known:
+            self._known[version] = self._registry.load(version)
+        return self._known[version]
 
 
 def refuse_forgetful(namespace: str, binding: Binding) -> None:
@@ -69,11 +73,10 @@ def refuse_forgetful(namespace: str, binding: Binding) -> None:
 
 def show_moves(place: Place, text: str, output: Output) -> None:
     """Print a customer's moves, or that he is unknown. Raises `Stop`, `StoreError`."""
-    customer, namespace = canonical_id(text), place.settings.namespace
+    customer = canonical_id(text)
     found = moves_of(place, customer)
     if found is None:
-        output.error(ExitCode.DIFFERENCES, f"unknown id {customer!r}: no order of his was applied in {namespace}")
-        raise typer.Exit(int(ExitCode.DIFFERENCES))
+        say_unknown(place, customer, output)
     rows = [
         (
             move.day,

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from consumer.commands.cli_output import Tell
+from consumer.commands.customers import everybody
 from consumer.commands.place import Place
 from consumer.exits import ExitCode, Stop
 from consumer.history.profile import Profile, profiles, values_of
-from consumer.partition import START, PartitionState, decode_state
-from consumer.scoring import within_horizon
+from consumer.partition import PartitionState, decode_state
+from consumer.scoring import first_days, within_horizon
 from consumer.service import open_state
-from features.codec import NO_DAY, States, decode_states
+from consumer.settings import Settings
+from features.codec import States
 from features.ledger import Ints
 from features.moves import reverted
 from features.redis_generation import Binding
 from features.redis_store import RedisStore
 from features.vector import Flags, Floats
-from models.bundle import Bundle, centroid_array, same_space, scale_array
-from models.centroids import NOWHERE, Indices, distances, nearest, publish_labels
+from models.bundle import Bundle, same_space
+from models.centroids import NOWHERE, Indices, distances_under, nearest, publish_labels
 from models.redis_registry import RedisRegistry
 from models.scoring import score
-
-CHUNK = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """What a namespace holds beside its customers."""
 
+    settings: Settings
     binding: Binding
     store: RedisStore
     registry: RedisRegistry
@@ -61,7 +62,7 @@ class Population:
         return publish_labels(self.anchors, self._distances(bundle), self.clustered, self.lapsed, bundle)
 
     def _distances(self, bundle: Bundle) -> Floats:
-        return distances(self.coordinates, centroid_array(bundle), scale_array(bundle))
+        return distances_under(bundle, self.coordinates)
 
 
 def open_namespace(place: Place) -> Namespace:
@@ -70,17 +71,23 @@ def open_namespace(place: Place) -> Namespace:
     client, binding, store = open_state(settings)
     registry = RedisRegistry(client, settings.namespace, binding.generation)
     version = registry.current()
-    bundle = None if version is None else registry.load(version)
+    bundle = readable(None if version is None else registry.load(version), version)
+    fences = store.fences(range(binding.partitions))
+    return Namespace(settings, binding, store, registry, {p: decode_state(f.state) for p, f in fences.items()}, bundle)
+
+
+def readable(bundle: Bundle | None, version: int | None) -> Bundle:
+    """Return a model that the registry was asked for. Raises `Stop` where it had none."""
     if bundle is None:
         raise Stop(ExitCode.INCOMPATIBLE, f"model version {version} cannot be read: bootstrap with --replace")
-    fences = store.fences(range(binding.partitions))
-    return Namespace(binding, store, registry, {p: decode_state(f.state) for p, f in fences.items()}, bundle)
+    return bundle
 
 
-def population(found: Namespace, bundle: Bundle | None = None) -> Population:
+def population(found: Namespace, bundle: Bundle | None = None, progress: Tell = lambda *_: None) -> Population:
     """Read all customers, each as of his partition's day and in the space of a model, by default the live one's."""
     bundle = bundle or found.bundle
-    parts = [_scored(found, bundle, day, ids, states) for day, ids, states in _chunks(found)]
+    chunks = everybody(found.settings, found.store, found.states, "reading customers", progress)
+    parts = [_scored(bundle, state.day, ids, states) for state, ids, states in chunks]
     if not parts:
         none = np.empty(0, np.int64)
         nobody = none.astype(np.bool_)
@@ -106,22 +113,9 @@ def segment_profiles(found: Namespace, everybody: Population) -> tuple[Profile, 
     return profiles(everybody.labels, everybody.values, found.bundle) if everybody.ids else ()
 
 
-def _chunks(found: Namespace) -> Iterator[tuple[int, list[str], States]]:
-    for partition, state in found.states.items():
-        after, more = START, True
-        while more:
-            chunk = found.store.chunk(partition, after, CHUNK)
-            more = len(chunk.ids) >= CHUNK
-            if chunk.ids:
-                after = chunk.positions[-1]
-                yield state.day, chunk.ids, decode_states(chunk.blobs)
-
-
-def _scored(found: Namespace, bundle: Bundle, day: int, ids: list[str], states: States) -> Population:
-    heads = states.heads
-    first = np.where(heads["first_day"] == NO_DAY, day, heads["first_day"]).astype(np.int64)
-    known = score(within_horizon(states, day - found.binding.horizon_days), first, day, bundle)
-    values = values_of(states, day, found.binding.horizon_days)
-    labels = heads["segment"].astype(np.int64)
+def _scored(bundle: Bundle, day: int, ids: list[str], states: States) -> Population:
+    known = score(within_horizon(states, day - bundle.horizon_days), first_days(states, day), day, bundle)
+    values = values_of(states, day, bundle.horizon_days)
+    labels = states.heads["segment"].astype(np.int64)
     held = labels if bundle.replaced is None else reverted(states.moves, labels, *bundle.replaced)
     return Population(ids, labels, values, known.coordinates, known.vectors.clustered, known.vectors.lapsed, held)

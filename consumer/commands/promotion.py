@@ -7,11 +7,9 @@ Promotion makes exactly the moves that a dry run tells, unless input comes betwe
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
-from consumer.commands.cli_output import Output, Tell
+from consumer.commands.cli_output import Output
 from consumer.commands.place import Place
 from consumer.commands.population import Namespace, Population, open_namespace, population, seen_by
 from consumer.commands.versions import Chosen, Flow, chosen, flows_of, flows_table, said
@@ -42,13 +40,6 @@ class Promotion(msgspec.Struct, frozen=True):
     flows: tuple[Flow, ...]
 
 
-class Foretold(NamedTuple):
-    """A model that is not live yet, and everybody in its space."""
-
-    bundle: Bundle
-    everybody: Population
-
-
 def promote(place: Place, name: str, output: Output, *, dry_run: bool) -> None:
     """Make a version or a candidate the live model, or say what that would do."""
     found = writable(place)
@@ -56,9 +47,8 @@ def promote(place: Place, name: str, output: Output, *, dry_run: bool) -> None:
     if model.bundle.version == found.bundle.version and not model.is_candidate:
         raise Stop(ExitCode.USAGE, f"version {name} is the live model")
     with output.progress() as tell:
-        foretold = _read(found, msgspec.structs.replace(model.bundle, replaced=None), tell)
-    made = _made(found, model, foretold)
-    _finish(found, Foretold(made, foretold.everybody), model.name, output, dry_run=dry_run)
+        everybody = population(found, msgspec.structs.replace(model.bundle, replaced=None), tell)
+    _finish(found, _made(found, model, everybody), everybody, model.name, output, dry_run=dry_run)
 
 
 def roll_back(place: Place, output: Output, *, dry_run: bool) -> None:
@@ -67,16 +57,16 @@ def roll_back(place: Place, output: Output, *, dry_run: bool) -> None:
     change, former = last_change(found)
     replaced = (change.version, found.bundle.version + 1)
     with output.progress() as tell:
-        foretold = _read(found, msgspec.structs.replace(former, version=replaced[1], replaced=replaced), tell)
+        everybody = population(found, msgspec.structs.replace(former, version=replaced[1], replaced=replaced), tell)
     made = reinstate(
         found.bundle,
         former,
-        _overlap(found, foretold.everybody, former),
+        _overlap(found, everybody, former),
         day=_today(found),
         created_by="rollback",
         replaced=replaced,
     )
-    _finish(found, Foretold(made, foretold.everybody), str(former.version), output, dry_run=dry_run)
+    _finish(found, made, everybody, str(former.version), output, dry_run=dry_run)
 
 
 def writable(place: Place) -> Namespace:
@@ -118,21 +108,14 @@ def _swept_before(found: Namespace, version: int) -> int | None:
     return max((entry.version for entry in entries if entry.version < version), default=None)
 
 
-def _read(found: Namespace, bundle: Bundle, tell: Tell) -> Foretold:
-    tell("reading customers", 0, 1)
-    everybody = population(found, bundle)
-    tell("reading customers", 1, 1)
-    return Foretold(bundle, everybody)
-
-
-def _made(found: Namespace, model: Chosen, foretold: Foretold) -> Bundle:
+def _made(found: Namespace, model: Chosen, everybody: Population) -> Bundle:
     if model.bundle.horizon_days != found.binding.horizon_days:
         raise Stop(
             ExitCode.USAGE,
             f"{model.name} was made for a horizon of {model.bundle.horizon_days} days, the state keeps "
             f"{found.binding.horizon_days}",
         )
-    overlap = _overlap(found, foretold.everybody, model.bundle)
+    overlap = _overlap(found, everybody, model.bundle)
     if model.is_candidate:
         return descend(found.bundle, model.bundle, overlap, day=_today(found), created_by="promote")
     return reinstate(found.bundle, model.bundle, overlap, day=_today(found), created_by="promote")
@@ -147,8 +130,8 @@ def _today(found: Namespace) -> int:
     return max(state.day for state in found.states.values())
 
 
-def _finish(found: Namespace, foretold: Foretold, of: str, output: Output, *, dry_run: bool) -> None:
-    bundle, everybody = foretold
+def _finish(found: Namespace, bundle: Bundle, everybody: Population, of: str, output: Output, *, dry_run: bool) -> None:
+    """Publish a model, unless it is only a dry run, and tell who moves. everybody: in its space."""
     old, new = everybody.labels, everybody.relabelled(bundle)
     moved = old != new
     flows = flows_of(old, new, everybody.values["monetary"], found.bundle, bundle)

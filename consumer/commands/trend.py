@@ -116,8 +116,7 @@ def _day(found: DaySum, names: Names, newest: int) -> Day:
     """Name a day's segments as the newest model does; one that it has not, as the day's own."""
 
     def named(segment: int) -> Segment:
-        now = names.of(segment, newest)
-        return names.of(segment, found.version) if now.name == f"Segment {segment}" else now
+        return names.of(segment, newest, found.version)
 
     flows = None if found.flows is None else [_flow(flow, named) for flow in found.flows]
     segments = [

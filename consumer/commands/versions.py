@@ -15,6 +15,7 @@ from consumer.commands.place import Place
 from consumer.commands.population import Namespace, Population, open_namespace, population, seen_by
 from consumer.exits import ExitCode, Stop
 from consumer.partition import iso
+from consumer.scoring import named_segment
 from features.ledger import Ints
 from features.vector import Floats
 from models.bundle import Bundle, Change, Segment, centroid_array, content_hash, segment_of
@@ -158,9 +159,7 @@ def show_difference(place: Place, first: str, second: str, output: Output) -> No
     found = open_namespace(place)
     before, after = chosen(found, first), chosen(found, second)
     with output.progress() as tell:
-        tell("reading customers", 0, 1)
-        everybody = population(found, before.bundle)
-        tell("reading customers", 1, 1)
+        everybody = population(found, before.bundle, tell)
     theirs = seen_by(found, everybody, before.bundle, after.bundle)
     labels = [_nearest_ids(p, b.bundle) for p, b in ((everybody, before), (theirs, after))]
     inside = everybody.clustered
@@ -171,7 +170,7 @@ def show_difference(place: Place, first: str, second: str, output: Output) -> No
     centres = tuple(
         Centre(
             i,
-            (segment_of(after.bundle, i) or segment_of(before.bundle, i) or Segment(i, "")).name,
+            (segment_of(after.bundle, i) or named_segment(before.bundle, i)).name,
             _centre(before.bundle, i),
             _centre(after.bundle, i),
         )
@@ -220,8 +219,8 @@ def flows_of(old: Ints, new: Ints, revenue: Floats, before: Bundle, after: Bundl
         rows = (old == source) & (new == target)
         flows.append(
             Flow(
-                segment_of(before, source) or Segment(source, f"Segment {source}"),
-                segment_of(after, target) or Segment(target, f"Segment {target}"),
+                named_segment(before, source),
+                named_segment(after, target),
                 int(rows.sum()),
                 round(float(revenue[rows].sum()), 2),
             )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from consumer.scoring import within_horizon
-from features.codec import NO_DAY, States
+from consumer.scoring import first_days, within_horizon
+from features.codec import States
 from features.ledger import Ints
 from features.vector import RFM, Floats, vectors
 from models.bundle import FIXED, Bundle
@@ -67,15 +67,12 @@ def _median(values: Floats) -> float | None:
 def values_of(states: States, day: int, horizon_days: int) -> dict[str, Floats]:
     """Return recency, frequency and monetary of n customers as of a day, float64 (n,)."""
     ledger = within_horizon(states, day - horizon_days)
-    first = np.where(states.heads["first_day"] == NO_DAY, day, states.heads["first_day"]).astype(np.int64)
-    return vectors(ledger, len(states.heads), day, first, RFM).values
+    return vectors(ledger, len(states.heads), day, first_days(states, day), RFM).values
 
 
 def of_bootstrap(prepared: Prepared) -> tuple[Profile, ...]:
     """Return the segments that the first sweep will publish: everybody at the nearest centroid."""
     states, bundle, day = prepared.states, prepared.bundle, prepared.day
-    heads = states.heads
-    first = np.where(heads["first_day"] == NO_DAY, day, heads["first_day"]).astype(np.int64)
-    scores = score(within_horizon(states, day - bundle.horizon_days), first, day, bundle)
-    labels = scores.labels(np.zeros(len(heads), np.int64), bundle)
+    scores = score(within_horizon(states, day - bundle.horizon_days), first_days(states, day), day, bundle)
+    labels = scores.labels(np.zeros(len(states.heads), np.int64), bundle)
     return profiles(labels, values_of(states, day, bundle.horizon_days), bundle)

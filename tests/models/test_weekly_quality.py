@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.calm import steps
 from benchmarks.retail import read
-from benchmarks.weekly_quality import FROM, LEARNERS, MARGIN, UNTIL, run, table
-from reports.learners import Comparison, Replay
+from benchmarks.weekly_quality import FROM, MARGIN, UNTIL, run, table
+from reports.learners import CONTESTANTS, Comparison, Replay
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_customer_who_really_changes_moves_exactly_once(replays: list[Replay])
     assert steps(replays[0].models, MARGIN) == (600, 600)
 
 
-@pytest.mark.parametrize("control", LEARNERS[1:])
+@pytest.mark.parametrize("control", CONTESTANTS[1:])
 def test_the_controls_are_plainly_worse(found: dict[str, Comparison], control: str) -> None:
     assert found[control].inertia_ratio - 1 > 10 * (found["population"].inertia_ratio - 1)
     assert found[control].ari < found["population"].ari - 0.1
