@@ -12,6 +12,7 @@ to look at, while topics are gone with the broker that held them.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from consumer.transport.kafka_settings import KafkaSettings
 DEFAULT_DIRECTORY = Path(".segmenter/demo")
 KEPT = "settings.json"
 LIVE = "live.json"
+PATIENCE_S = 10.0
+"""How long the store of an embedded pair is waited for: a command that looks into a kept state holds it so briefly."""
+_POLL_S = 0.1
 _ADDRESSES = frozenset({"instance", "metrics_port", "metrics_host", "erasure_key", "erasure_key_file"})
 """Fields that belong to a process or are secret, beside everything about reaching Kafka and Redis."""
 
@@ -97,17 +101,17 @@ def placed(embedded: bool, directory: Path, **given: Any) -> Iterator[Place]:
         settings = settings_from(**given)
         yield Place(settings, settings.kafka())
         return
-    live = read_live(directory)
-    if live is not None and in_use(store_directory(directory)):
-        settings = kept_settings(directory, live, **given)
-        yield Place(settings, settings.kafka(embedded=True), directory)
-        return
     if not (directory / KEPT).exists():
         raise Stop(
             ExitCode.USAGE,
             f"{directory} holds nothing embedded yet: `segmenter demo` or `segmenter run --embedded` first",
         )
-    with _store(directory) as store:
+    found = _store_or_live(directory)
+    if isinstance(found, Live):
+        settings = kept_settings(directory, found, **given)
+        yield Place(settings, settings.kafka(embedded=True), directory)
+        return
+    with found as store:
         yield Place(kept_settings(directory, Live("localhost:1", store.url), **given), None, directory)
 
 
@@ -120,7 +124,10 @@ def hosted(directory: Path, *, fixed: bool = False, **given: Any) -> Iterator[Pl
     directory.mkdir(parents=True, exist_ok=True)
     if fixed:
         (directory / KEPT).write_bytes(b"{}")
-    with _store(directory) as store, EmbeddedBroker() as broker:
+    found = _store_or_live(directory)
+    if isinstance(found, Live):
+        raise Stop(ExitCode.USAGE, f"{directory} is in use by another run ({found.redis}): choose another --directory")
+    with found as store, EmbeddedBroker() as broker:
         live = Live(broker.bootstrap, store.url)
         settings = kept_settings(directory, live, **given)
         (directory / KEPT).write_bytes(msgspec.json.format(msgspec.json.encode(_kept(settings)), indent=2))
@@ -174,17 +181,24 @@ def store_directory(directory: Path) -> Path:
     return directory / "store"
 
 
-@contextmanager
-def _store(directory: Path) -> Iterator[EmbeddedStore]:
-    store = EmbeddedStore(store_directory(directory))
-    try:
-        store.start()
-    except DirectoryInUseError as error:
-        raise Stop(ExitCode.USAGE, str(error)) from None
-    try:
-        yield store
-    finally:
-        store.stop()
+def _store_or_live(directory: Path) -> EmbeddedStore | Live:
+    """Return the store of a directory, started; where a run hosts the pair, its addresses.
+
+    Waits for a command that holds the store for its moment, and for a run that has the store and not yet its broker.
+    """
+    store, deadline = EmbeddedStore(store_directory(directory)), time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            store.start()
+        except DirectoryInUseError as error:
+            if (live := read_live(directory)) is not None:
+                return live
+            if time.monotonic() >= deadline:
+                raise Stop(ExitCode.USAGE, str(error)) from None
+            time.sleep(_POLL_S)
+        else:
+            (directory / LIVE).unlink(missing_ok=True)  # of a run that was killed
+            return store
 
 
 def _kept(settings: Settings) -> dict[str, Any]:

@@ -135,7 +135,8 @@ class EmbeddedStore:
             self._lock = None
 
     def __enter__(self) -> Self:
-        self.start()
+        if self._child is None:
+            self.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -167,7 +168,7 @@ def in_use(directory: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two that ask at once do not answer each other
     except BlockingIOError:
         return True
     finally:

@@ -84,6 +84,9 @@ class Shell:
                 yield process
                 process.send_signal(signal.SIGTERM)
                 process.wait(30)
+            except BaseException as error:
+                error.add_note(f"{command} (exit code {process.poll()}) had said:\n{log.read_text()[-4000:]}")
+                raise
             finally:
                 process.kill()
                 process.wait()
@@ -98,7 +101,7 @@ class Shell:
                 swept = all(p["swept"] == 1.0 and p["sequence"] for p in status["partitions"])
                 if status["lag"] == 0 and swept and len({p["day"] for p in status["partitions"]}) == 1:
                     return status
-        raise AssertionError(f"not caught up within {WAIT_S:g} s: {self('status')}")
+        raise AssertionError(f"not caught up within {WAIT_S:g} s: {found}")
 
 
 class Inside(Shell):

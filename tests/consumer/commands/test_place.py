@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from consumer.commands.place import KEPT, LIVE, emptied, hosted, placed, read_live, settings_from
+from consumer.commands.place import KEPT, LIVE, emptied, hosted, placed, read_live, settings_from, store_directory
 from consumer.exits import Stop
+from consumer.transport.embedded import EmbeddedStore
 
 
 def test_settings_of_the_environment_reach_a_command_and_options_go_before_them(
@@ -55,6 +59,62 @@ def test_a_pair_that_died_without_a_word_is_not_joined(monkeypatch: pytest.Monke
     (directory / LIVE).write_bytes(left)
     with placed(True, directory) as place:
         assert place.kafka is None
+
+
+def waiting(monkeypatch: pytest.MonkeyPatch, first: Callable[[], object]) -> list[float]:
+    """Let what a wait is for happen as soon as somebody waits; returns the waits."""
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        if not waits:
+            first()
+        waits.append(seconds)
+
+    monkeypatch.setattr("consumer.commands.place.time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    return waits
+
+
+def test_a_command_that_holds_the_store_for_its_moment_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`status --embedded` while `run --embedded` begins made the run end with "in use"."""
+    monkeypatch.chdir(tmp_path)
+    with hosted(tmp_path):
+        pass
+    moment = EmbeddedStore(store_directory(tmp_path))
+    moment.start()
+    waits = waiting(monkeypatch, moment.stop)
+    with hosted(tmp_path) as place:
+        assert place.kafka is not None
+    assert len(waits) == 1
+
+
+def test_a_run_that_has_its_store_and_not_yet_its_broker_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with hosted(tmp_path):
+        live = (tmp_path / LIVE).read_bytes()
+    with EmbeddedStore(store_directory(tmp_path)):
+        waits = waiting(monkeypatch, lambda: (tmp_path / LIVE).write_bytes(live))
+        with placed(True, tmp_path) as place:
+            assert place.broker().bootstrap_servers == json.loads(live)["kafka"]
+        assert len(waits) == 1
+        with pytest.raises(Stop, match="in use by another run"), hosted(tmp_path):
+            pass
+
+
+def test_a_store_that_is_held_for_long_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("consumer.commands.place.PATIENCE_S", 0.2)
+    with hosted(tmp_path):
+        pass
+    with (
+        EmbeddedStore(store_directory(tmp_path)),
+        pytest.raises(Stop, match="in use by another embedded store"),
+        placed(True, tmp_path),
+    ):
+        pass
 
 
 def test_no_secret_is_kept_with_a_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
