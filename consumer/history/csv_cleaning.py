@@ -17,7 +17,6 @@ import pandas as pd
 
 from consumer.history.csv_columns import CsvOptions
 from consumer.history.csv_rows import OPEN_QUOTE, REASONS, SHAPE, Flags, Rows
-from consumer.history.csv_texts import Texts
 from features.ledger import MONEY, Ints
 
 NON_PRODUCTS = frozenset(
@@ -124,7 +123,7 @@ def clean(rows: Rows, options: CsvOptions) -> Cleaned:
     """Apply the rules in their order; a row goes out by the first that meets it."""
     occurrence = occurrences(rows)
     repeat = _exact_repeats(rows)
-    non_product = _non_products(rows.stock)
+    non_product = rows.stock.where(is_non_product)
     keep = np.ones(len(rows), np.bool_)
     misshapen = len(rows.table.misshapen)
     rules: list[Rule] = []
@@ -192,10 +191,10 @@ def _exact_repeats(rows: Rows) -> Flags:
     return pd.DataFrame(dict(enumerate(columns))).duplicated().to_numpy()
 
 
-def _non_products(stock: Texts) -> Flags:
-    codes = [text.upper().replace(" ", "") for text in stock.values]
-    named = [code in NON_PRODUCTS or code.startswith(NON_PRODUCT_BEGINNINGS) for code in codes]
-    return np.asarray(named, np.bool_)[stock.codes]
+def is_non_product(stock_code: str) -> bool:
+    """Say whether a stock code is a fee, a discount, postage or a correction."""
+    code = stock_code.upper().replace(" ", "")
+    return code in NON_PRODUCTS or code.startswith(NON_PRODUCT_BEGINNINGS)
 
 
 def _view(name: str, rows: Rows, keep: Flags) -> View:

@@ -86,7 +86,7 @@ def parse(table: Table, options: CsvOptions) -> Rows:
     invoice = columns["invoice_no"].mapped(canonical_id) if "invoice_no" in columns else None
     event = columns["event_id"].mapped(str.strip) if "event_id" in columns else None
     nowhere = np.zeros(len(time), np.bool_)
-    cancelled = invoice.where(_is_cancellation) if invoice is not None else nowhere
+    cancelled = invoice.where(is_cancellation) if invoice is not None else nowhere
     absent = Texts(("",), np.zeros(len(time), np.int32))
     original = _only(cancelled | (quantity < 0), columns.get("original_invoice_no", absent)).mapped(_order_named)
     readable = (price != UNREADABLE) & (quantity != UNREADABLE)
@@ -141,7 +141,8 @@ def parse(table: Table, options: CsvOptions) -> Rows:
     )
 
 
-def _is_cancellation(invoice: str) -> bool:
+def is_cancellation(invoice: str) -> bool:
+    """Say whether an invoice takes back: its number begins with C."""
     return invoice[:1] in ("C", "c")
 
 
