@@ -16,9 +16,9 @@ from consumer.observer import Observer
 from consumer.partition import EVERYONE, Clock, PartitionState, SnapshotRecord, decode_state
 from consumer.step import read_rows
 from consumer.stored import read_msgpack
-from features.store import Fence, Store
+from features.store import Fence, InvalidKey, Store
 from models.bundle import Bundle, same_space, segment_ids, successor
-from models.candidate import Candidate
+from models.candidate import Candidate, is_proposed
 from models.learner import Evidence, Learner, challenge_due, refinement_due
 from models.population import Statistics, StatisticsError, dying
 from models.population import decode as decode_statistics
@@ -37,6 +37,7 @@ class Registry(Protocol):
     def publish(self, bundle: Bundle, expected: int | None) -> bool: ...
     def keep(self, bundle: Bundle) -> bool: ...
     def propose(self, candidate: Candidate) -> int: ...
+    def pending(self) -> dict[int, Candidate]: ...
 
 
 Renewal = Literal["adopt", "propose", "off"]
@@ -129,16 +130,24 @@ class Leader:
         self._registry.propose(msgspec.structs.replace(renewed, bundle=candidate))
         return made
 
-    @staticmethod
-    def _renewed(made: Bundle, evidence: Evidence, current: Bundle) -> Candidate | None:
-        """Return a rescue where a cluster is dying, else a challenger that wins, where one is due; None for neither."""
-        from models.challenger import challenge, rescue  # scikit-learn takes seconds
+    def _renewed(self, made: Bundle, evidence: Evidence, current: Bundle) -> Candidate | None:
+        """Return a rescue where a cluster is dying, else a challenger that wins, where one is due; None for neither.
+
+        Where a person is to choose, what waits for him already is not asked again.
+        """
+        from models.challenger import challenge, dying_segments, rescue  # scikit-learn takes seconds
         from models.selection import SelectionError
 
-        rescued = rescue(made, evidence.sample, evidence.day)
-        if rescued is not None:
-            return Candidate(rescued, "a cluster had hardly anybody left")
-        if not challenge_due(current, evidence.day):
+        waiting = self._waiting_candidates()
+        if waiting is None:
+            return None
+        lost = dying_segments(made, evidence.sample)
+        if lost and not is_proposed("rescue", lost, waiting):
+            rescued = rescue(made, evidence.sample, evidence.day)
+            if rescued is not None:
+                why = "a cluster had hardly anybody left"
+                return Candidate(rescued, why, cause="rescue", over=current.version, dying=lost)
+        if not challenge_due(current, evidence.day) or is_proposed("challenger", (), waiting):
             return None
         try:
             found = challenge(made, evidence.sample, evidence.day)
@@ -146,7 +155,18 @@ class Leader:
             return None
         if not found.wins:
             return None
-        return Candidate(found.challenger, "a fit from scratch is clearly better", found.gain, found.overlap)
+        why = "a fit from scratch is clearly better"
+        return Candidate(found.challenger, why, found.gain, found.overlap, cause="challenger", over=current.version)
+
+    def _waiting_candidates(self) -> dict[int, Candidate] | None:
+        """Return the candidates that wait for a person, none where nobody is asked; None where they cannot be read."""
+        if self._renewal != "propose":
+            return {}
+        try:
+            return self._registry.pending()
+        except InvalidKey as error:  # what a person is to look at is no reason to go without the day's model
+            self._observer.trouble("reading the candidates", error)
+            return None
 
     def _fits(self, snapshot: SnapshotRecord | None, current: Bundle) -> TypeGuard[SnapshotRecord]:
         """Say whether a snapshot counts the present model's clusters: one that came late may tell of others."""

@@ -72,6 +72,12 @@ def refit(bundle: Bundle, coordinates: Ints, k: int, *, day: int, created_by: Ma
     return descend(bundle, fitted, overlap, day=day, created_by=created_by)
 
 
+def dying_segments(bundle: Bundle, coordinates: Ints) -> tuple[int, ...]:
+    """Return the ids of the segments with hardly anybody left among the customers, int64 (n, d)."""
+    is_dying = dying(np.bincount(_clusters(bundle, coordinates), minlength=bundle.k))
+    return tuple(segment.id for segment, lost in zip(bundle.segments, is_dying.tolist(), strict=True) if lost)
+
+
 def rescue(bundle: Bundle, coordinates: Ints, day: int) -> Bundle | None:
     """Return the version after `bundle` in which no cluster is dying; None where none is, or nothing can be done.
 
@@ -80,7 +86,7 @@ def rescue(bundle: Bundle, coordinates: Ints, day: int) -> Bundle | None:
     other people. coordinates: int64 (n, d), a uniform sample of the clustered customers.
     """
     before = _clusters(bundle, coordinates)
-    alive = np.flatnonzero(~dying(np.bincount(before, minlength=bundle.k)))
+    alive = np.flatnonzero(~np.isin(segment_ids(bundle), dying_segments(bundle, coordinates)))
     if len(alive) in (0, bundle.k):
         return None
     scale, centroids = scale_array(bundle), centroid_array(bundle)[alive]

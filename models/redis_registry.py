@@ -21,7 +21,7 @@ import redis
 from features.redis_store import guarded
 from features.store import InvalidKey
 from models.bundle import Bundle, BundleError, content_hash, decode, encode, validate
-from models.candidate import CANDIDATES, Candidate
+from models.candidate import CANDIDATES, Candidate, pending
 
 _NUMBER = re.compile(rb"[1-9]\d{0,15}")
 
@@ -70,11 +70,7 @@ class RedisRegistry:
 
     def current(self) -> int | None:
         """Return the live version's number; None before the first. Raises `StoreError`."""
-        key = self._prefix + "current"
-        found: bytes | None = guarded(lambda: self._redis.get(key), key.encode())
-        if found is not None and not _NUMBER.fullmatch(found):
-            raise InvalidKey(key, "is no number of a model")
-        return None if found is None else int(found)
+        return self._number("current")
 
     def load(self, version: int) -> Bundle | None:
         """Return a version, None where there is none (the caller asks for a new one, PROTOCOL C7).
@@ -127,10 +123,21 @@ class RedisRegistry:
             raise InvalidKey(key, f"holds what is no candidate: {error}") from error
         return dict(sorted(read.items()))
 
+    def pending(self) -> dict[int, Candidate]:
+        """Return the candidates that wait for a person, by name. Raises `InvalidKey`."""
+        return pending(self.candidates(), self._number("promoted"))
+
     def keep(self, bundle: Bundle) -> bool:
         """Put a version back that was live, if Redis lost or damaged it; False where its number went to another one."""
         args: list[Any] = [bundle.version, encode(bundle), content_hash(bundle)]
         return bool(guarded(lambda: self._keep(keys=self._keys(bundle), args=args)))
+
+    def _number(self, name: str) -> int | None:
+        key = self._prefix + name
+        found: bytes | None = guarded(lambda: self._redis.get(key), key.encode())
+        if found is not None and not _NUMBER.fullmatch(found):
+            raise InvalidKey(key, "is no number of a model")
+        return None if found is None else int(found)
 
     def _keys(self, bundle: Bundle) -> list[str]:
         return [self._prefix + name for name in ("current", str(bundle.version), "hashes")]

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import RenderableType
 
 from consumer.commands.cli_output import Output, cell, plain, table
-from consumer.commands.lookup import NextMove, Stored, next_move, read_or_say
+from consumer.commands.lookup import NextMove, Stored, clearness, next_move, read_or_say
 from consumer.commands.place import Place
 from consumer.commands.population import readable
 from consumer.outlook import first_order_day, next_moves
@@ -23,7 +23,7 @@ from features.codec import States
 from features.ledger import MONEY
 from features.moves import CAUSES
 from models.bundle import Bundle, Segment
-from models.centroids import NOWHERE, margin_of
+from models.centroids import NOWHERE
 from models.scoring import Scores
 from reports.counterfactual import DAYS, LARGEST_ORDER, least_orders
 from reports.explain import Nearest, contributions, since, two_nearest
@@ -131,7 +131,7 @@ def explain(found: Stored) -> Explanation:
     bundle = readable(found.bundle, state.sweep.version)
     today, labels = np.array([state.day]), states.heads["segment"].astype(np.int64)
     scores = score_on(states.ledger, first_days(states, state.day), today, bundle)
-    margins = margin_of(scores.table, labels, bundle)
+    clear = clearness(bundle, scores, int(labels[0]))
     clustered = bool(scores.vectors.clustered[0])
     near = two_nearest(scores.table) if clustered else None
     best = None if near is None else _near(bundle, scores, int(near.best[0]))
@@ -142,8 +142,8 @@ def explain(found: Stored) -> Explanation:
         customer_id=found.customer,
         as_of=iso(state.day),
         segment=named_segment(bundle, int(labels[0])) if labels[0] else None,
-        margin=rounded(float(margins.margin[0])) if clustered else None,
-        held=clustered and bool(margins.held[0]),
+        margin=clear.margin,
+        held=clear.held,
         best=best,
         second=second,
         contributions=[] if near is None or second is None else _contributions(bundle, scores, near),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
+import numpy as np
 import typer
 
 from consumer.commands.cli_output import Output, cell, plain, table
@@ -19,6 +20,7 @@ from features.codec import NO_DAY, States, decode_states
 from features.identity import canonical_id
 from features.vector import NAMES, vectors
 from models.bundle import Bundle, Segment, segment_ids
+from models.centroids import margin_of
 from models.redis_registry import RedisRegistry
 from models.scoring import Scores, score
 from reports.first_move import NEVER
@@ -34,7 +36,9 @@ class NextMove(msgspec.Struct, frozen=True):
 
 
 class Customer(msgspec.Struct, frozen=True):
-    """A customer as of the partition's day. distances: to each cluster, in standard deviations of log units."""
+    """A customer as of the partition's day. distances: to each cluster, in standard deviations of log units; margin,
+    held: see `Clearness`.
+    """
 
     customer_id: str
     segment: Segment | None
@@ -44,6 +48,8 @@ class Customer(msgspec.Struct, frozen=True):
     as_of: str
     features: dict[str, float | None]
     distances: dict[str, float]
+    margin: float | None
+    held: bool
     first_order: str | None
     last_order: str | None
     next_move: NextMove | None
@@ -76,12 +82,20 @@ def show_customer(place: Place, text: str, output: Output) -> None:
         found,
         f"[bold]{plain(found.customer_id)}[/bold]  {segment}{since}{previous}; as of {found.as_of}",
         silence_in_words(found.next_move) if found.segment else "",
+        *_clearness_in_words(found),
         "",
         table(None, ["feature", "value>"], rows),
         "",
         table(None, ["", ""], where),
         "distances: " + ", ".join(f"{name} {distance:.2f}" for name, distance in near) if near else "",
     )
+
+
+def _clearness_in_words(found: Customer) -> list[str]:
+    if found.margin is None:
+        return []
+    held = "; held: another cluster is nearer, by less than the margin rule asks" if found.held else ""
+    return [f"margin {found.margin:.2f} (1 on a centroid, 0 halfway to the next){held}"]
 
 
 def silence_in_words(move: NextMove | None) -> str:
@@ -152,6 +166,7 @@ def described(found: Stored) -> Customer:
     first_day = first_days(states, state.day)
     values = vectors(ledger, 1, state.day, first_day, NAMES).values
     scores = None if bundle is None else score(ledger, first_day, state.day, bundle)
+    clear = clearness(bundle, scores, int(head["segment"]))
     return Customer(
         customer_id=found.customer,
         segment=named_segment(bundle, int(head["segment"])) if head["segment"] else None,
@@ -161,6 +176,8 @@ def described(found: Stored) -> Customer:
         as_of=iso(state.day),
         features={name: rounded(float(column[0])) for name, column in values.items()},
         distances=_distances(bundle, scores),
+        margin=clear.margin,
+        held=clear.held,
         first_order=None if first == NO_DAY else iso(first),
         last_order=None if first == NO_DAY else iso(int(head["last_day"])),
         next_move=None if bundle is None else next_move(found, bundle),
@@ -178,6 +195,25 @@ def next_move(found: Stored, bundle: Bundle) -> NextMove | None:
     moves = next_moves([found.customer], found.states, found.state, bundle, DAYS)
     day, segment = int(moves.step[0]), int(moves.segment[0])
     return None if day == NEVER else NextMove(iso(day), day - found.state.day, named_segment(bundle, segment))
+
+
+class Clearness(NamedTuple):
+    """How clear one customer's label is, as his records say it (`models.centroids.margin_of`).
+
+    margin: 1 - d(nearest) / d(second nearest), None for who stands outside the clusters; held: he is published in
+    another cluster than the nearest, by the margin rule.
+    """
+
+    margin: float | None
+    held: bool
+
+
+def clearness(bundle: Bundle | None, scores: Scores | None, label: int) -> Clearness:
+    """Return how clear a label is. scores: of one customer; None as the model is where that is lost."""
+    if bundle is None or scores is None or not scores.vectors.clustered[0]:
+        return Clearness(None, held=False)
+    found = margin_of(scores.table, np.array([label]), bundle)
+    return Clearness(rounded(float(found.margin[0])), bool(found.held[0]))
 
 
 def _distances(bundle: Bundle | None, scores: Scores | None) -> dict[str, float]:

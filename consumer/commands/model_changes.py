@@ -31,7 +31,8 @@ MAX_NAME = 64
 class Proposed(msgspec.Struct, frozen=True):
     """A candidate as `model refit` and `model import` print it.
 
-    gain, overlap: against the live model (models.challenger); None for a file.
+    gain, overlap: against the live model (models.challenger); None for a file. stability: of its k over bootstrap
+    resamples, where it is another k than the live model's.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Proposed(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     gain: float | None
     overlap: float | None
+    stability: float | None
 
 
 class Renamed(msgspec.Struct, frozen=True):
@@ -69,14 +71,25 @@ def refit(place: Place, k: int | None, output: Output) -> None:
     with output.progress() as tell:
         everybody = population(found, progress=tell)
         inside = everybody.coordinates[everybody.clustered]
-        why = f"fitted on demand with k = {k}"
-        if k is None:
+        why, stability = f"fitted on demand with k = {k}", None
+        if k != found.bundle.k:  # another k is for a person to judge, by how steady it is too
             choice = choose_k(inside, progress=lambda done, total: tell("choosing k", done, total))
-            k, why = choice.k, f"fitted on demand: {choice.reason}"
+            if k is None:
+                k, why = choice.k, f"fitted on demand: {choice.reason}"
+            if k != found.bundle.k:
+                stability = next((round(row.stability, 6) for row in choice.table if row.k == k), None)
         day = max(state.day for state in found.states.values())
         made = fit_anew(found.bundle, inside, k, day=day, created_by="refit")
     against = compare(found.bundle, made, inside)
-    candidate = Candidate(made, why, round(against.gain, 6), round(against.overlap, 6))
+    candidate = Candidate(
+        made,
+        why,
+        round(against.gain, 6),
+        round(against.overlap, 6),
+        cause="refit",
+        over=found.bundle.version,
+        stability=stability,
+    )
     _tell(found.registry.propose(candidate), candidate, output)
 
 
@@ -97,7 +110,8 @@ def import_model(place: Place, path: Path, output: Output) -> None:
             ExitCode.USAGE,
             f"{path} was made for a horizon of {bundle.horizon_days} days, the state keeps {horizon}",
         )
-    candidate = Candidate(bundle, f"read from {path.name}, version {bundle.version} of {iso(bundle.day)}")
+    why = f"read from {path.name}, version {bundle.version} of {iso(bundle.day)}"
+    candidate = Candidate(bundle, why, cause="import", over=found.bundle.version)
     _tell(found.registry.propose(candidate), candidate, output)
 
 
@@ -165,7 +179,14 @@ def freeze(place: Place, until: int | None, reason: str, output: Output) -> None
 def _tell(name: int, candidate: Candidate, output: Output) -> None:
     bundle = candidate.bundle
     told = Proposed(
-        f"c{name}", content_hash(bundle), bundle.k, candidate.why, bundle.lineage, candidate.gain, candidate.overlap
+        f"c{name}",
+        content_hash(bundle),
+        bundle.k,
+        candidate.why,
+        bundle.lineage,
+        candidate.gain,
+        candidate.overlap,
+        candidate.stability,
     )
     rows = [(each.id, plain(each.name), size) for each, size in zip(bundle.segments, bundle.sizes, strict=True)]
     compared = ""
@@ -179,6 +200,9 @@ def _tell(name: int, candidate: Candidate, output: Output) -> None:
         f"candidate c{name}: {plain(candidate.why)}",
         table(None, ["id>", "segment", "customers>"], rows),
         compared,
+        ""
+        if candidate.stability is None
+        else f"over bootstrap resamples k = {bundle.k} comes back with a mean ARI of {candidate.stability:.2f}",
         said(bundle.lineage),
         f"`segmenter model promote c{name} --dry-run` says who would move",
     )

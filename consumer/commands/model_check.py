@@ -16,6 +16,7 @@ from consumer.commands.cli_output import Output, Tell, table
 from consumer.commands.customers import everybody
 from consumer.commands.place import Place
 from consumer.commands.population import Namespace, open_namespace
+from consumer.commands.versions import Proposal, candidates_table, proposals, waits
 from consumer.exits import ExitCode
 from consumer.partition import iso
 from features.codec import States
@@ -41,7 +42,9 @@ FEWEST_CUSTOMERS = 200
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What `model check --json` prints. inertia_ratio, silhouette: None below `FEWEST_CUSTOMERS` customers."""
+    """What `model check --json` prints. inertia_ratio, silhouette: None below `FEWEST_CUSTOMERS` customers; pending:
+    candidates that wait for a person, which is no alarm.
+    """
 
     day: str
     version: int
@@ -53,6 +56,7 @@ class Check(msgspec.Struct, frozen=True):
     inertia_ratio: float | None
     silhouette: float | None
     findings: tuple[Finding, ...]
+    pending: tuple[Proposal, ...] = ()
 
 
 def run_check(place: Place, days: int, output: Output) -> None:
@@ -62,6 +66,8 @@ def run_check(place: Place, days: int, output: Output) -> None:
     with output.progress() as progress:
         customers = _read(place, namespace, day, progress)
         found = judge(customers, namespace.bundle, day, days, progress)
+    waiting = tuple(each for each in proposals(namespace.registry) if each.pending)
+    found = msgspec.structs.replace(found, pending=waiting)
     rows = [(f.severity, f.day.isoformat(), f.measure, f.message) for f in found.findings]
     advice = dict.fromkeys(f"{f.measure}, {f.kind}: {f.advice}" for f in found.findings)
     output.result(
@@ -71,6 +77,8 @@ def run_check(place: Place, days: int, output: Output) -> None:
         f"{found.days_with_orders} days",
         *([table(None, ["", "day", "what", "found"], rows), *advice] if rows else ["nothing is odd"]),
         *_not_judged(found),
+        *([candidates_table(waiting)] if waiting else []),
+        *map(waits, waiting),
     )
     if found.alarms:
         raise typer.Exit(int(ExitCode.DIFFERENCES))

@@ -175,6 +175,10 @@ class OverlayRegistry:
         del candidate
         return 0
 
+    def pending(self) -> dict[int, Candidate]:
+        """Return nothing: what is proposed here goes nowhere."""
+        return {}
+
     def keep(self, bundle: Bundle) -> bool:
         """Put a version back here."""
         return (self.load(bundle.version) or self._made.setdefault(bundle.version, bundle)) == bundle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from consumer.scoring import named_segment
 from features.ledger import Ints
 from features.vector import Floats
 from models.bundle import Bundle, Change, Segment, centroid_array, content_hash, segment_of
+from models.redis_registry import RedisRegistry
 
 NAME = re.compile(r"(?:v?(?P<version>[1-9]\d*)|c(?P<candidate>[1-9]\d*))", re.ASCII)
 NEWEST = 20
@@ -43,9 +45,27 @@ class Version(msgspec.Struct, frozen=True):
     created_by: str
     k: int
     changes: tuple[Change, ...]
-    why: str = ""
-    gain: float | None = None
-    overlap: float | None = None
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """A candidate. pending: it waits for a person (models.candidate); look: the command that says who would move.
+
+    gain, overlap: the inertia of the model of its day as a multiple of its own, and the share of the customers who keep
+    their segment; stability: mean ARI of its k over bootstrap resamples, where that is another k than the live model's.
+    """
+
+    name: str
+    pending: bool
+    hash: str
+    day: str
+    created_by: str
+    k: int
+    changes: tuple[Change, ...]
+    why: str
+    gain: float | None
+    overlap: float | None
+    stability: float | None
+    look: str
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -103,12 +123,7 @@ def list_models(place: Place, output: Output, *, everything: bool) -> None:
     found = open_namespace(place)
     numbers = found.registry.versions()
     versions = [_row(found, number) for number in reversed(numbers if everything else numbers[-NEWEST:])]
-    candidates = [
-        msgspec.structs.replace(
-            _version(f"c{name}", each.bundle, live=False), why=each.why, gain=each.gain, overlap=each.overlap
-        )
-        for name, each in found.registry.candidates().items()
-    ]
+    candidates = proposals(found.registry)
     more = len(numbers) - len(versions)
     parts: list[RenderableType] = [
         table(
@@ -119,9 +134,43 @@ def list_models(place: Place, output: Output, *, everything: bool) -> None:
         f"{more} older ones: --all shows them" if more else "",
     ]
     if candidates:
-        rows = [(c.name, c.day, c.k, _compared(c), plain(c.why)) for c in candidates]
-        parts.append(table("Candidates", ["name", "of", "k>", "against its day's model", "why"], rows))
+        parts += [candidates_table(candidates), *(waits(each) for each in candidates if each.pending)]
     output.result({"versions": versions, "candidates": candidates}, *parts)
+
+
+def proposals(registry: RedisRegistry) -> tuple[Proposal, ...]:
+    """Return the candidates of a registry, the oldest first. Raises `InvalidKey` where one is none."""
+    pending = registry.pending()
+    return tuple(
+        Proposal(
+            name=f"c{name}",
+            pending=name in pending,
+            hash=content_hash(each.bundle),
+            day=iso(each.bundle.day),
+            created_by=each.bundle.created_by,
+            k=each.bundle.k,
+            changes=each.bundle.lineage,
+            why=each.why,
+            gain=each.gain,
+            overlap=each.overlap,
+            stability=each.stability,
+            look=f"segmenter model promote c{name} --dry-run",
+        )
+        for name, each in registry.candidates().items()
+    )
+
+
+def candidates_table(candidates: Sequence[Proposal]) -> Table:
+    """Return the candidates for people."""
+    rows = [(c.name, c.pending, c.day, c.k, _compared(c), plain(c.why)) for c in candidates]
+    return table("Candidates", ["name", "pending", "of", "k>", "against its day's model", "why"], rows)
+
+
+def waits(candidate: Proposal) -> str:
+    """Return how a person looks at a candidate and decides."""
+    return (
+        f"{candidate.name} waits for a person: `{candidate.look}` says who would move, without --dry-run it goes live"
+    )
 
 
 def said(changes: tuple[Change, ...]) -> str:
@@ -148,10 +197,11 @@ def _version(name: str, bundle: Bundle, *, live: bool) -> Version:
     return Version(name, live, content_hash(bundle), iso(bundle.day), bundle.created_by, bundle.k, bundle.lineage)
 
 
-def _compared(row: Version) -> str:
-    if row.gain is None or row.overlap is None:
-        return ""
-    return f"inertia / {row.gain:.3f}, {row.overlap:.0%} stay"
+def _compared(row: Proposal) -> str:
+    parts = [] if row.gain is None or row.overlap is None else [f"inertia / {row.gain:.3f}, {row.overlap:.0%} stay"]
+    if row.stability is not None:
+        parts.append(f"its k comes back in resamples with an ARI of {row.stability:.2f}")
+    return "; ".join(parts)
 
 
 def show_difference(place: Place, first: str, second: str, output: Output) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 import pytest
 
+from consumer.observer import Silence
 from features.codec import SCHEMA
-from features.store import Orders
+from features.store import InvalidKey, Orders
 from models.bundle import Bundle, Segment, content_hash, segment_ids
 from reports.verify import verify
 from tests.harness.evidence import evidence
@@ -63,8 +65,20 @@ def test_a_rescue_may_wait_for_a_person() -> None:
     world = shop(with_a_dead_cluster(), "propose")
     sell(world, 0, 10)
     assert {bundle.created_by for bundle in world.registry.versions.values()} <= {"bootstrap", "recentre", "refine"}
-    assert "hardly anybody" in world.registry.candidates[0].why
-    assert 14 in segment_ids(world.registry.candidates[0].bundle)
+    (candidate,) = world.registry.candidates.values()
+    assert "hardly anybody" in candidate.why
+    assert 14 in segment_ids(candidate.bundle)
+    assert (candidate.cause, candidate.dying) == ("rescue", (13,))
+
+
+def test_a_dying_segment_is_proposed_for_once_until_a_person_chooses() -> None:
+    world = shop(with_a_dead_cluster(), "propose")
+    sell(world, 0, 12)
+    assert len(world.registry.candidates) == 1
+    world.registry.promoted = world.registry.current()  # chose something else: 13 goes on dying
+    sell(world, 12, 16)
+    assert [each.dying for each in world.registry.candidates.values()] == [(13,), (13,)]
+    assert list(world.registry.pending()) == [2]
 
 
 def test_no_renewal_is_no_renewal() -> None:
@@ -95,6 +109,40 @@ def test_a_challenger_comes_every_fourteen_days_and_wins_by_inertia(monkeypatch:
         parent = next(b for b in world.registry.versions.values() if content_hash(b) == bundle.parent)
         assert bundle.version == parent.version + 1
     assert verify(*evidence(world)).differences == ()
+
+
+def test_a_challenger_is_proposed_once_and_a_waiting_rescue_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def always_better(bundle: Bundle, sample: np.ndarray, day: int) -> object:
+        return genuine(bundle, sample, day)._replace(gain=1.5, overlap=0.95)
+
+    from models.challenger import challenge as genuine
+
+    monkeypatch.setattr("models.challenger.challenge", always_better)
+    world = shop(with_a_dead_cluster(), "propose")
+    sell(world, 0, 29)
+    assert [each.cause for each in world.registry.candidates.values()] == ["rescue", "challenger"]
+    challenger = world.registry.candidates[2]
+    assert (challenger.gain, challenger.overlap, challenger.dying) == (1.5, 0.95, ())
+    assert challenger.over in world.registry.versions
+
+
+def test_candidates_that_cannot_be_read_are_told_and_the_day_has_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Told(Silence):
+        said: ClassVar[list[str]] = []
+
+        def trouble(self, what: str, error: Exception) -> None:
+            self.said.append(f"{what}: {error}")
+
+    def damaged() -> dict[int, object]:
+        raise InvalidKey("candidates", "holds what is no candidate")
+
+    world = shop(with_a_dead_cluster(), "propose")
+    world.observer = Told()
+    monkeypatch.setattr(world.registry, "pending", damaged)
+    sell(world, 0, 4)
+    assert world.registry.versions[max(world.registry.versions)].day == day_number(FIRST_DAY) + 4
+    assert not world.registry.candidates
+    assert set(Told.said) == {"reading the candidates: candidates: holds what is no candidate"}
 
 
 def test_a_frozen_model_stands_still_and_nobody_waits_for_it() -> None:

@@ -31,7 +31,7 @@ from features.identity import position
 from features.moves import no_moves
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, Segment, content_hash
-from models.candidate import Candidate
+from models.candidate import Candidate, pending
 from models.learner import Learner, learner_named
 from tests.harness.memory_kafka import Crash, MemoryKafka
 from tests.harness.memory_producer import MemoryCluster
@@ -82,7 +82,8 @@ class MemoryRegistry:
 
     def __init__(self, *bundles: Bundle, journal: Journal | None = None) -> None:
         self.versions = {bundle.version: bundle for bundle in bundles}
-        self.candidates: list[Candidate] = []
+        self.candidates: dict[int, Candidate] = {}
+        self.promoted: int | None = None
         self._journal = journal
 
     def current(self) -> int | None:
@@ -103,8 +104,12 @@ class MemoryRegistry:
         return self.versions[bundle.version] == bundle
 
     def propose(self, candidate: Candidate) -> int:
-        self.candidates.append(candidate)
-        return len(self.candidates)
+        name = len(self.candidates) + 1
+        self.candidates[name] = candidate
+        return name
+
+    def pending(self) -> dict[int, Candidate]:
+        return pending(self.candidates, self.promoted)
 
     def _write(self, bundle: Bundle) -> None:
         if self._journal is not None:
