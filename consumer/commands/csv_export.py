@@ -1,9 +1,6 @@
-"""Customers as rows of a CSV or Parquet file; in CSV no text can become a formula (FAULTS S6).
+"""Customers as rows of a CSV or Parquet file; in CSV no text can become a formula (reports.spreadsheet).
 
-A spreadsheet takes a cell that begins with = + - @, a tab or a line end for a formula, quoted or not. Such a text gets
-an apostrophe in front, as OWASP's page on CSV injection has it; so does one that begins with an apostrophe itself: who
-takes one off each text that begins with one has the very texts back. Numbers, also negative ones, and dates are as
-they are. Parquet has types and no formulas: its texts are untouched.
+Parquet has types and no formulas: its texts are untouched.
 """
 
 from __future__ import annotations
@@ -18,10 +15,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from features.vector import NAMES, Floats
+from reports.spreadsheet import RISKY, escaped
 
 SUFFIXES = (".csv", ".parquet")
-RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
-"""First characters that are escaped; the four in numbers are = + - @ of full width."""
 SCHEMA = pa.schema(
     [
         ("customer_id", pa.string()),
@@ -82,8 +78,3 @@ class TableWriter:
             self.escaped += sum(text is not None and text.startswith(RISKY) for text in texts)
             texts = [text and escaped(text) for text in texts]
         return pa.array(texts, pa.string())
-
-
-def escaped(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(RISKY) else text

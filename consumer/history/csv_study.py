@@ -46,7 +46,7 @@ def study_of(history: History, settings: Settings, *, k: int | None, progress: P
         day=day,
         bundle=prepared.bundle,
         choice=prepared.choice,
-        currency=settings.currency or "",
+        currency=settings.currency,
         customers=customers_on(ids, ledger, first, day, prepared.bundle),
     )
 

@@ -28,10 +28,14 @@ class Exhibit:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Exhibits under a reader's question. key: as of an exhibit; lead: a paragraph; notes: below the exhibits."""
+    """Exhibits under a reader's question.
+
+    key: as of an exhibit; lead: a paragraph; points: a list below it, a sentence each; notes: below the exhibits.
+    """
 
     key: str
     title: str
     lead: str
     exhibits: tuple[Exhibit, ...] = ()
+    points: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

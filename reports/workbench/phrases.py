@@ -31,6 +31,8 @@ def day(value: date) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Return ``a``, ``a and b``, ``a, b and c``."""
+    """Return ``a``, ``a and b``, ``a, b and c``; nothing for nothing."""
+    if not words:
+        return ""
     *others, last = words
     return f"{', '.join(others)} and {last}" if others else last

@@ -5,8 +5,8 @@ ids, ledger, first days --as_of(day)--> customers, a row each: 14 features, segm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 
 from features.ledger import Ints, Ledger, expire
 from features.transaction import date_of
-from features.vector import COORDINATE_SCALE, NAMES, Floats, coordinate, vectors
+from features.vector import COORDINATE_SCALE, NAMES, Floats, Vectors, coordinate, vectors
 from models.bundle import FIXED, Bundle, scale_array
 from models.scoring import scored
 from models.selection import Choice
@@ -72,6 +72,18 @@ class Study:
         return customers_on(self.ids, self.ledger, self.first_day, day, self.bundle)
 
 
+def pseudonymous(study: Study, name_of: Callable[[str], str]) -> Study:
+    """Return the study with another name for each customer, in whatever names one; names must be distinct."""
+    ids = tuple(map(name_of, study.ids))
+    if len(set(ids)) != len(ids):
+        raise ValueError("two customers got one name")
+    lines = study.lines
+    if lines is not None:
+        lines = lines.assign(customer=lines["customer"].cat.rename_categories(lambda known: name_of(str(known))))
+    customers = study.customers.rename(index=dict(zip(study.ids, ids, strict=True)))
+    return replace(study, ids=ids, lines=lines, customers=customers)
+
+
 def customers_on(ids: Sequence[str], ledger: Ledger, first_day: Ints, day: int, bundle: Bundle) -> pd.DataFrame:
     """Return those who had a line before `day`, a row each, indexed by customer id, in the order of `ids`.
 
@@ -84,12 +96,21 @@ def customers_on(ids: Sequence[str], ledger: Ledger, first_day: Ints, day: int, 
     there[before.owner] = True
     known, _ = expire(before, day - bundle.horizon_days)
     found = vectors(known, len(ids), day, np.minimum(first_day, day), NAMES)
-    labels = scored(found, bundle).labels(np.zeros(len(ids), np.int64), bundle)
+    return frame_of(ids, found, nearest_labels(found, bundle), bundle)[there]
+
+
+def nearest_labels(found: Vectors, bundle: Bundle) -> Ints:
+    """Return the segment ids of customers without a past, int64 (n,): no margin holds anybody."""
+    return scored(found, bundle).labels(np.zeros(len(found.lapsed), np.int64), bundle)
+
+
+def frame_of(ids: Sequence[str], found: Vectors, labels: Ints, bundle: Bundle) -> pd.DataFrame:
+    """Return n customers as `customers_on` describes them. found: all features; labels: int64 (n,) of the model's."""
     frame = pd.DataFrame({name: found.values[name] for name in NAMES}, index=pd.Index(ids, name="customer"))
     frame["segment_id"] = labels
     frame["segment"] = named(labels, bundle)
     frame["clustered"] = found.clustered
-    return frame[there]
+    return frame
 
 
 def named(labels: Ints, bundle: Bundle) -> pd.Categorical[str]:

@@ -70,5 +70,5 @@ def styled(figure: go.Figure, *, x: str | None = None, y: str | None = None, hei
     if x is not None:
         figure.update_xaxes(title_text=x)
     if y is not None:
-        figure.update_yaxes(title_text=y)
+        figure.update_layout(yaxis={"title": {"text": y, "standoff": 12}})
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -125,7 +126,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     assert shell("model promote c1").code == 0  # so that there is something to take back
     for verb in ("model rollback", "model freeze"):
         seen[verb] = shell(example(verb) + " --json")
-    looks = ("model show", "model check", "model compare-learners", "verify", "history", "trend")
+    looks = ("model show", "model check", "model compare-learners", "verify", "history", "trend", "report")
     for verb in (*looks, "dlq list", "dlq redrive", "upgrade", "repartition"):
         seen[verb] = shell(example(verb) + " --json")
     seen["dlq show"] = shell(re.sub(r" --(partition|offset) \d+", "", example("dlq show")) + " --json")
@@ -191,6 +192,20 @@ class TestExamples:
         assert (move["on"], move["segment"]) == (first["on"], first["target"])
         assert 0 < move["in_days"] <= found["days"] == 30
         assert first["revenue"] == max(each["revenue"] for each in found["leavers"])
+
+    def test_the_report_of_the_running_service_has_the_published_segments(
+        self, tour: tuple[Shell, dict[str, Any]]
+    ) -> None:
+        shell, _ = tour
+        done = shell("report --live --out live --json")
+        assert done.code == 0, done.err
+        assert done.json["customers"] == shell("export --out live.csv --json").json["customers"]
+        with (shell.folder / "live" / "tables" / "customers.csv").open(encoding="utf-8") as file:
+            rows = {row["customer"]: row for row in csv.DictReader(file)}
+        for customer in list(rows)[:: len(rows) // 5]:
+            found = shell(f"lookup {customer} --json").json
+            assert rows[customer]["segment"] == found["segment"]["name"]
+            assert float(rows[customer]["frequency"]) == found["features"]["frequency"]
 
     def test_the_explanation_adds_up_and_says_what_would_move_him(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         found = tour[1]["explain"].json

@@ -1,0 +1,48 @@
+"""The report: all sections in the order of a reader's questions, as one page and a folder of tables.
+
+In short -> can it be believed -> what is sold -> scores -> how many segments -> who they are -> who moves -> what to do
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from reports.workbench import data_quality, exploration, method, rfm_scores, summary
+from reports.workbench.exhibit import Section
+from reports.workbench.page import page
+from reports.workbench.study import Study
+
+Progress = Callable[[str, int, int], None]
+"""Told a stage's name, how much of it is done, and of how much."""
+
+SECTIONS: tuple[Callable[[Study], Section], ...] = (
+    data_quality.section,
+    exploration.section,
+    rfm_scores.section,
+    method.section,
+)
+
+
+def sections(study: Study, progress: Progress, before: int | None = None) -> list[Section]:
+    """Return every section of a study. before: the day that movement is counted from, None for a quarter earlier."""
+    found = [summary.section(study, before)]
+    for done, make in enumerate(SECTIONS):
+        progress("writing the report", done, len(SECTIONS))
+        found.append(make(study))
+    progress("writing the report", len(SECTIONS), len(SECTIONS))
+    return found
+
+
+def html(study: Study, found: Sequence[Section]) -> str:
+    """Return the page of some sections."""
+    subtitle = f"{study.source}, as of {study.date:%-d %B %Y}"
+    return page("Customers and their segments", subtitle, found, f"Made by segmenter from {study.source}.")
+
+
+def tables(study: Study, found: Sequence[Section]) -> dict[str, pd.DataFrame]:
+    """Return each exhibit's table by its key, and ``customers``: everybody with features and segment."""
+    customers = study.customers.drop(columns="clustered").reset_index()
+    customers["segment"] = customers["segment"].astype(str)
+    return {each.key: each.data for section in found for each in section.exhibits} | {"customers": customers}

@@ -1,0 +1,101 @@
+"""`report` of files: what is written, what stays, and what is refused before anything is read."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hmac
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from consumer.commands.cli_output import Output
+from consumer.commands.place import FixedSettings
+from consumer.commands.reporting import namer
+from tests.harness.commands import Inside
+
+SAMPLE = Path(__file__).parents[3] / "Dataset" / "sample.csv.gz"
+CUSTOMERS = 903
+"""Of the sample's first weeks, counted by a plain loop over the rows that have a customer, a price and a quantity."""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Inside:
+    """A shell whose settings are the defaults."""
+    return Inside(tmp_path, {})
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """The sample's first weeks: a report of them takes seconds."""
+    with gzip.open(SAMPLE, "rt", encoding="utf-8") as file:
+        lines = list(itertools.islice(file, 10_001))
+    path = tmp_path / "shop.csv"
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def customers_of(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of the report's table of customers."""
+    with (folder / "tables" / "customers.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_report_and_its_tables_are_written_and_an_earlier_one_replaced(here: Inside, shop: Path) -> None:
+    done = here(["report", str(shop), "--k", "4", "--out", "r", "--json"])
+    assert done.code == 0, done.err
+    found = done.json
+    page = here.folder / "r" / "report.html"
+    assert page.stat().st_size == found["bytes"] < 15_000_000
+    assert len(list((here.folder / "r" / "tables").iterdir())) == found["tables"]
+    assert (found["day"], found["customers"], found["k"]) == ("2011-01-18", CUSTOMERS, 4)
+    assert len(customers_of(here.folder / "r")) == CUSTOMERS
+    (here.folder / "r" / "tables" / "old.csv").write_text("of an earlier report")
+    again = here(["report", str(shop), "--k", "3", "--out", "r", "--hash-ids"])
+    assert again.code == 0, again.err
+    assert not (here.folder / "r" / "tables" / "old.csv").exists()
+    assert "Open r/report.html" in again.out
+    names = {row["customer"] for row in customers_of(here.folder / "r")}
+    assert len(names) == CUSTOMERS
+    assert all(re.fullmatch("[0-9a-f]{12}", name) for name in names)
+    assert "hold for this report alone" in again.err
+
+
+def test_names_are_the_same_under_one_key_and_without_a_key_hold_for_one_report() -> None:
+    def name(key: str | None) -> str:
+        return namer(FixedSettings(erasure_key=key), Output(as_json=True))("12345")
+
+    assert name("one") == name("one") == hmac.new(b"one", b"12345", "sha256").hexdigest()[:12]
+    assert len({name("one"), name("two"), name(None), name(None)}) == 4
+
+
+def test_two_days_are_compared_and_the_later_is_the_reports(here: Inside, shop: Path) -> None:
+    done = here(["report", str(shop), "--k", "4", "--out", "r", "--compare", "2010-12-20", "2011-01-10", "--json"])
+    assert done.code == 0, done.err
+    assert done.json["day"] == "2011-01-10"
+    page = (here.folder / "r" / "report.html").read_text(encoding="utf-8")
+    assert "In the 21 days before" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["nowhere.csv"], "no such file"),
+        (["--out", "letters"], "not empty and holds no report"),
+        (["--out", "a/b"], "there is no folder a"),
+        (["--compare", "2011-09-01", "2011-06-01"], "the earlier day comes first"),
+        (["--compare", "soon", "later"], "write a date such as"),
+        (["--compare", "2009-01-01", "2010-01-01"], "before 2010-01-01"),
+        (["--live", "--k", "3"], "leave --k and --compare out"),
+    ],
+)
+def test_what_cannot_be_reported_is_said_and_nothing_is_written(here: Inside, options: list[str], said: str) -> None:
+    (here.folder / "letters").mkdir()
+    (here.folder / "letters" / "one").write_text("dear")
+    paths = [] if "nowhere.csv" in options or "--live" in options else [str(SAMPLE)]
+    done = here(["report", *paths, *options])
+    assert done.code == 2
+    assert said in done.err
+    assert not (here.folder / "report").exists()
