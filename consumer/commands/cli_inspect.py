@@ -127,6 +127,7 @@ def export(
     opt_out: Annotated[
         Path | None, typer.Option("--opt-out", help="Ids to leave out, one a line in UTF-8; they are counted.")
     ] = None,
+    segments: Annotated[bool, typer.Option("--segments", help="A row a segment in place of a row a customer.")] = False,
     namespace: Namespace = None,
     embedded: Embedded = False,
     directory: Directory = DIRECTORY,
@@ -134,6 +135,7 @@ def export(
 ) -> None:
     """Write everybody to a file: segment, since when, the one before, revision, features and model, a row a customer.
 
+    --segments writes a row a segment: customers, their shares, net revenue, and the median of each feature.
     Read from Redis as it is; workers may run. The file is readable by its owner alone and takes its place when it is
     whole; one of that name is replaced. In CSV a text that a spreadsheet would take for a formula (it begins with = + -
     @, a tab or a line end), and one that begins with an apostrophe, gets an apostrophe in front; numbers stay.
@@ -146,7 +148,12 @@ def export(
 
     check_place(out, "--out", SUFFIXES)
     with placed(embedded, directory, namespace=namespace) as place:
-        run_export(place, out, opt_out, Output(as_json=as_json))
+        if segments:
+            from consumer.commands.csv_profiles import run_export_segments
+
+            run_export_segments(place, out, opt_out, Output(as_json=as_json))
+        else:
+            run_export(place, out, opt_out, Output(as_json=as_json))
 
 
 def model_show(

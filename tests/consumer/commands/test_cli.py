@@ -11,8 +11,10 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, ClassVar
 
+import pyarrow.parquet as parquet
 import pytest
 import typer
 import typer.main
@@ -204,8 +206,30 @@ class TestExamples:
             rows = {row["customer"]: row for row in csv.DictReader(file)}
         for customer in list(rows)[:: len(rows) // 5]:
             found = shell(f"lookup {customer} --json").json
-            assert rows[customer]["segment"] == found["segment"]["name"]
+            assert int(rows[customer]["segment_id"]) == found["segment"]["id"]
             assert float(rows[customer]["frequency"]) == found["features"]["frequency"]
+
+    def test_segments_are_exported_as_rows_that_everybodys_rows_add_up_to(
+        self, tour: tuple[Shell, dict[str, Any]]
+    ) -> None:
+        shell, _ = tour
+        assert shell("export --out all.csv").code == 0
+        with (shell.folder / "all.csv").open(encoding="utf-8") as file:
+            everybody = list(csv.DictReader(file))
+        (shell.folder / "no.txt").write_text(f"{everybody[0]['customer_id']}\nnobody-known\n", encoding="utf-8")
+        for name in ("segments.csv", "segments.parquet"):
+            done = shell(f"export --segments --out {name} --opt-out no.txt --json")
+            assert (done.code, done.json["opted_out"], done.json["unknown"]) == (0, 1, 1), done.err
+        with (shell.folder / "segments.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            own = [each for each in everybody[1:] if each["segment_id"] == row["segment_id"]]
+            assert int(row["customers"]) == len(own)
+            assert float(row["net"]) == pytest.approx(sum(float(each["monetary"]) for each in own))
+            assert float(row["median_monetary"]) == pytest.approx(median(float(each["monetary"]) for each in own))
+        assert sum(int(row["customers"]) for row in rows) == len(everybody) - 1
+        stored = parquet.read_table(shell.folder / "segments.parquet").to_pylist()
+        assert [each["customers"] for each in stored] == [int(row["customers"]) for row in rows]
 
     def test_the_explanation_adds_up_and_says_what_would_move_him(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         found = tour[1]["explain"].json
