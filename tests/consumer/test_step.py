@@ -25,7 +25,7 @@ from tests.harness.pure_run import FIRST, PureRun, Row, line, model
 from tests.harness.shop import RULES, as_event, busy_run, past, stream
 
 DAY = 86_400
-SLOW = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 
 RECENCY = model(
     features=("recency",),

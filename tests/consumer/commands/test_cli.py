@@ -62,7 +62,7 @@ def shell_for(folder: Path, kafka: str, redis_url: str, name: str, **more: str) 
     small_export(folder / "Dataset")
     variables = {variable: f"{name}-{topic}" for variable, topic in TOPICS.items()}
     addresses = {"SEGMENTER_KAFKA_BOOTSTRAP": kafka, "SEGMENTER_REDIS_URL": redis_url, "SEGMENTER_NAMESPACE": name}
-    return Shell(folder, variables | addresses | {"SEGMENTER_CLOCK": "event"} | more)
+    return Inside(folder, variables | addresses | {"SEGMENTER_CLOCK": "event"} | more)
 
 
 @pytest.fixture
@@ -103,8 +103,7 @@ def nobody() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any) -> tuple[Shell, dict[str, Any]]:
     name = f"tour-{time.time_ns():x}"
-    made = shell_for(tmp_path_factory.mktemp("tour"), kafka.bootstrap, redis_server.url, name)
-    shell = Inside(made.folder, made.variables)
+    shell = shell_for(tmp_path_factory.mktemp("tour"), kafka.bootstrap, redis_server.url, name)
     seen: dict[str, Any] = {}
     for verb in ("topics create", "topics show", "bootstrap"):
         seen[verb] = shell(example(verb) + " --json")
