@@ -62,6 +62,8 @@ def test_every_plot_is_drawn_with_titled_axes_and_nothing_is_asked_of_the_networ
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         ink = page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill")
         assert ink == ("rgb(230, 237, 243)" if dark else "rgb(27, 31, 36)")
+        page.emulate_media(media="print")  # paper is white, whatever the screen was
+        assert page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill") == "rgb(27, 31, 36)"
 
 
 def test_a_keyboard_reaches_the_report_its_tables_and_its_files(written: Path) -> None:
