@@ -2,12 +2,13 @@
 
 snapshot(D) of each partition --add--> statistics --learner--> version v+1 --compare-and-set--> registry
                                        sample     --challenger, every 14 days; rescue, where a cluster died
+                                                  --checkup, of what was published, when it refined: registry, observer
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Protocol, TypeGuard
+from typing import Literal, NamedTuple, Protocol, TypeGuard
 
 import msgspec
 import numpy as np
@@ -16,9 +17,11 @@ from consumer.observer import Observer
 from consumer.partition import EVERYONE, Clock, PartitionState, SnapshotRecord, decode_state
 from consumer.step import read_rows
 from consumer.stored import read_msgpack
-from features.store import Fence, InvalidKey, Store
+from features.ledger import Ints
+from features.store import Fence, Store, StoreError, StoreRefused
 from models.bundle import Bundle, same_space, segment_ids, successor
 from models.candidate import Candidate, is_proposed
+from models.checkup import Checkup, check_up, week_before
 from models.learner import Evidence, Learner, challenge_due, refinement_due
 from models.population import Statistics, StatisticsError, dying
 from models.population import decode as decode_statistics
@@ -38,10 +41,30 @@ class Registry(Protocol):
     def keep(self, bundle: Bundle) -> bool: ...
     def propose(self, candidate: Candidate) -> int: ...
     def pending(self) -> dict[int, Candidate]: ...
+    def note(self, checkup: Checkup) -> None: ...
+    def checkups(self) -> dict[int, Checkup]: ...
 
 
 Renewal = Literal["adopt", "propose", "off"]
 """What a challenger that wins and a rescue become: the model, a candidate for a person to promote, or nothing."""
+
+
+class Learned(NamedTuple):
+    """What a day made. sample: int64 (n, d), customers to check it on, None on days without a checkup;
+
+    inertia_ratio: to a fit from scratch on the sample, None where there was none.
+    """
+
+    bundle: Bundle
+    sample: Ints | None = None
+    inertia_ratio: float | None = None
+
+
+class Renewed(NamedTuple):
+    """What is to take the day's model's place, if anything; gain: of the challenger (models.challenger), if one was."""
+
+    candidate: Candidate | None = None
+    gain: float | None = None
 
 
 def deadline_of(clock: Clock) -> float:
@@ -92,14 +115,17 @@ class Leader:
         snapshots = {p: snapshot for p, snapshot in found.items() if self._fits(snapshot, current)}
         frozen_until = self._store.orders().frozen_until
         if frozen_until is not None and day <= frozen_until:
-            made = successor(current, day=day, created_by="freeze")
+            learned = Learned(successor(current, day=day, created_by="freeze"))
         else:
-            made = self._learned(current, day, snapshots)
+            learned = self._learned(current, day, snapshots)
+        made, sample, ratio = learned
         newest = max(state.sweep.version for state in states.values())
         made = msgspec.structs.replace(made, version=max(made.version, newest + 1))
         if not self._registry.publish(made, expected=current.version):
             return None
         self._observer.model_published(made, len(late))
+        if sample is not None and len(sample):
+            self._check_up(made, sample, day, ratio)
         return made
 
     def replace_unknown(self, fences: Mapping[int, Fence]) -> None:
@@ -114,24 +140,38 @@ class Leader:
         if self._registry.publish(again, expected=current.version):
             self._observer.model_published(again, 0)
 
-    def _learned(self, current: Bundle, day: int, snapshots: Mapping[int, SnapshotRecord]) -> Bundle:
+    def _check_up(self, bundle: Bundle, sample: Ints, day: int, ratio: float | None) -> None:
+        """Look at what was published, after everybody could have it; what fails here is told, and is no model's end."""
+        try:
+            before = week_before(self._registry.checkups(), day)
+            checkup = check_up(bundle, sample, day, inertia_ratio=ratio, before=before)
+            self._registry.note(checkup)
+        except StoreError as error:
+            self._observer.trouble("checking the model", error)
+        else:
+            self._observer.checked_up(checkup)
+
+    def _learned(self, current: Bundle, day: int, snapshots: Mapping[int, SnapshotRecord]) -> Learned:
         """Return the learner's model, or the one that takes its place."""
         evidence = self._evidence(day, current, snapshots)
         made = self._learner.update(current, evidence)
+        sample = evidence.sample if evidence.refine else None
         if self._renewal == "off" or made.schema < 2 or not len(evidence.sample):
-            return made
-        renewed = self._renewed(made, evidence, current)
-        if renewed is None:
-            return made
+            return Learned(made, sample)
+        candidate, gain = self._renewed(made, evidence, current)
+        if gain is not None:
+            sample = evidence.sample
+        if candidate is None:
+            return Learned(made, sample, gain)
         # It takes the place of the day's model, and follows what that one follows.
-        candidate = msgspec.structs.replace(renewed.bundle, version=made.version, parent=made.parent)
+        bundle = msgspec.structs.replace(candidate.bundle, version=made.version, parent=made.parent)
         if self._renewal == "adopt":
-            return candidate
-        self._registry.propose(msgspec.structs.replace(renewed, bundle=candidate))
-        return made
+            return Learned(bundle, sample, None if gain is None else 1.0)
+        self._registry.propose(msgspec.structs.replace(candidate, bundle=bundle))
+        return Learned(made, sample, gain)
 
-    def _renewed(self, made: Bundle, evidence: Evidence, current: Bundle) -> Candidate | None:
-        """Return a rescue where a cluster is dying, else a challenger that wins, where one is due; None for neither.
+    def _renewed(self, made: Bundle, evidence: Evidence, current: Bundle) -> Renewed:
+        """Return a rescue where a cluster is dying, else the challenger where one is due and wins.
 
         Where a person is to choose, what waits for him already is not asked again.
         """
@@ -140,23 +180,24 @@ class Leader:
 
         waiting = self._waiting_candidates()
         if waiting is None:
-            return None
+            return Renewed()
         lost = dying_segments(made, evidence.sample)
         if lost and not is_proposed("rescue", lost, waiting):
             rescued = rescue(made, evidence.sample, evidence.day)
             if rescued is not None:
                 why = "a cluster had hardly anybody left"
-                return Candidate(rescued, why, cause="rescue", over=current.version, dying=lost)
-        if not challenge_due(current, evidence.day) or is_proposed("challenger", (), waiting):
-            return None
+                return Renewed(Candidate(rescued, why, cause="rescue", over=current.version, dying=lost))
+        if not challenge_due(current, evidence.day):
+            return Renewed()
         try:
             found = challenge(made, evidence.sample, evidence.day)
         except SelectionError:  # fewer different customers than clusters: nothing to fit
-            return None
-        if not found.wins:
-            return None
+            return Renewed()
+        if not found.wins or is_proposed("challenger", (), waiting):
+            return Renewed(gain=found.gain)
         why = "a fit from scratch is clearly better"
-        return Candidate(found.challenger, why, found.gain, found.overlap, cause="challenger", over=current.version)
+        winner = Candidate(found.challenger, why, found.gain, found.overlap, cause="challenger", over=current.version)
+        return Renewed(winner, found.gain)
 
     def _waiting_candidates(self) -> dict[int, Candidate] | None:
         """Return the candidates that wait for a person, none where nobody is asked; None where they cannot be read."""
@@ -164,7 +205,7 @@ class Leader:
             return {}
         try:
             return self._registry.pending()
-        except InvalidKey as error:  # what a person is to look at is no reason to go without the day's model
+        except StoreRefused as error:  # what a person is to look at is no reason to go without the day's model
             self._observer.trouble("reading the candidates", error)
             return None
 

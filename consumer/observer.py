@@ -8,6 +8,7 @@ from typing import Protocol
 
 from consumer.step import Decision
 from models.bundle import Bundle
+from models.checkup import Checkup
 from models.finding import Finding
 
 
@@ -35,6 +36,9 @@ class Observer(Protocol):
     def model_published(self, bundle: Bundle, waited_for: int) -> None:
         """A new version is live; `waited_for` partitions stood with an older snapshot."""
 
+    def checked_up(self, checkup: Checkup) -> None:
+        """The live version was looked at, as it is each time the leader refines."""
+
     def judged(self, day: date, findings: Sequence[Finding]) -> None:
         """A day's orders were looked at; `findings` are what is odd about them, none mostly."""
 
@@ -52,5 +56,6 @@ class Silence:
     def resumed(self, partition: int) -> None: ...
     def stalled(self, partition: int, remedy: str) -> None: ...
     def model_published(self, bundle: Bundle, waited_for: int) -> None: ...
+    def checked_up(self, checkup: Checkup) -> None: ...
     def judged(self, day: date, findings: Sequence[Finding]) -> None: ...
     def trouble(self, what: str, error: Exception) -> None: ...

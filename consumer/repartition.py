@@ -394,7 +394,7 @@ class Repartition:
         return [(row.day, msgspec.json.encode(msgspec.structs.replace(row, number=0))) for row in by_day(rows)]
 
     def _keep_models(self, generation: str) -> None:
-        """Take every version along: sweeps go on with the live one, and `verify` needs those before."""
+        """Take every version along, and its checkup: sweeps go on with the live one, `verify` needs those before."""
         namespace = self._settings.namespace
         old = RedisRegistry(self._client, namespace, self._binding.generation)
         new = RedisRegistry(self._client, namespace, generation)
@@ -402,6 +402,8 @@ class Repartition:
             bundle = old.load(version)
             if bundle is not None:
                 new.keep(bundle)
+        for checkup in old.checkups().values():
+            new.note(checkup)
 
 
 class _Revision(msgspec.Struct):

@@ -5,6 +5,7 @@
     {<namespace>:model}:<g>:hashes     hash    number -> content hash; bytes that have another are refused by name
     {<namespace>:model}:<g>:promoted   string  number of the version that a person chose last (features.orders)
     {<namespace>:model}:<g>:candidates hash    name -> JSON, `Candidate`: proposed, live at no time; the newest few
+    {<namespace>:model}:<g>:checkups   hash    number -> JSON, `Checkup`: what the leader saw of a version, once a week
 
 Guarantee: versions are published by compare-and-set on `current`, so two leaders never publish the same
 number; every version stays, so that any output record can be recomputed.
@@ -22,6 +23,7 @@ from features.redis_store import guarded
 from features.store import InvalidKey
 from models.bundle import Bundle, BundleError, content_hash, decode, encode, validate
 from models.candidate import CANDIDATES, Candidate, pending
+from models.checkup import Checkup
 
 _NUMBER = re.compile(rb"[1-9]\d{0,15}")
 
@@ -126,6 +128,21 @@ class RedisRegistry:
     def pending(self) -> dict[int, Candidate]:
         """Return the candidates that wait for a person, by name. Raises `InvalidKey`."""
         return pending(self.candidates(), self._number("promoted"))
+
+    def note(self, checkup: Checkup) -> None:
+        """Keep the checkup of a version."""
+        data = msgspec.json.encode(checkup)
+        guarded(lambda: self._redis.hset(self._prefix + "checkups", checkup.version, data))
+
+    def checkups(self) -> dict[int, Checkup]:
+        """Return all checkups by version, in their order. Raises `InvalidKey` where one is none."""
+        key = self._prefix + "checkups"
+        found: dict[bytes, bytes] = guarded(lambda: self._redis.hgetall(key), key.encode())
+        try:
+            read = {int(version): msgspec.json.decode(data, type=Checkup) for version, data in found.items()}
+        except (ValueError, msgspec.DecodeError) as error:
+            raise InvalidKey(key, f"holds what is no checkup: {error}") from error
+        return dict(sorted(read.items()))
 
     def keep(self, bundle: Bundle) -> bool:
         """Put a version back that was live, if Redis lost or damaged it; False where its number went to another one."""

@@ -201,15 +201,19 @@ def _examine(z: Floats, k: int, resamples: Ints, seed: int) -> Candidate:
         for i, chosen in enumerate(resamples)
         if _different(z[chosen]) >= k
     ] or [0.0]
-    silhouette = _silhouette(z, model.labels_, seed)
-    return Candidate(k, float(model.inertia_), silhouette, float(np.mean(agreements)), float(min(agreements)), 0.0)
+    found = silhouette(z, model.labels_, seed)
+    return Candidate(k, float(model.inertia_), found, float(np.mean(agreements)), float(min(agreements)), 0.0)
 
 
 def _best(z: Floats, k: int, fits: int, seed: int) -> KMeans:
     return KMeans(k, n_init=fits, random_state=seed).fit(z)
 
 
-def _silhouette(z: Floats, labels: Ints, seed: int) -> float:
+def silhouette(z: Floats, labels: Ints, seed: int = 0) -> float:
+    """Return the mean silhouette of at most `SILHOUETTE_SAMPLE` customers; NaN where fewer than two clusters have any.
+
+    z: float64 (n, d), scaled; labels: (n,).
+    """
     chosen = np.random.default_rng(seed).permutation(len(z))[:SILHOUETTE_SAMPLE]
     clusters = len(np.unique(labels[chosen]))
     # The sample of a tiny cluster may be empty; the silhouette wants 2 clusters and a customer more than these.

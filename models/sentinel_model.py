@@ -27,19 +27,34 @@ INERTIA_ALARM = 1.02
 
 SILHOUETTE_INFORMATION = 0.20
 
+UNCOMPARED = "recency"
+"""A closed week ages everybody: that is no other population, and the volume of orders tells the same in a day."""
+
+FEWEST_CUSTOMERS = 200
+"""With fewer, one customer more or less moves an inertia ratio by percents: it and the silhouette are not measured."""
+
 
 def decile_histograms(before: Ints, after: Ints) -> tuple[Ints, Ints]:
     """Return the customers of two dates by the deciles of the first: of one coordinate, int64 (n,) and (m,), n > 0."""
-    edges = np.unique(np.quantile(before, np.arange(1, 10) / 10, method="inverted_cdf"))
-    first, second = (np.bincount(np.searchsorted(edges, x), minlength=len(edges) + 1) for x in (before, after))
-    return first.astype(np.int64), second.astype(np.int64)
+    edges = decile_edges(before)
+    return histogram(before, edges), histogram(after, edges)
+
+
+def decile_edges(column: Ints) -> Ints:
+    """Return the deciles of one coordinate, int64 (n,), n > 0: ascending, equal ones once, int64 (at most 9,)."""
+    return np.unique(np.quantile(column, np.arange(1, 10) / 10, method="inverted_cdf")).astype(np.int64)
+
+
+def histogram(column: Ints, edges: Ints) -> Ints:
+    """Return the customers up to the first edge, between two edges (the upper one included), and above the last."""
+    return np.bincount(np.searchsorted(edges, column), minlength=len(edges) + 1).astype(np.int64)
 
 
 def inspect_population(day: int, histograms: Mapping[str, tuple[Ints, Ints]]) -> list[Finding]:
     """Return where the customers of `day` are others than a week before.
 
-    histograms: (before, after), customers, int64 (B,) each, by the name of what divides them. Recency had better
-    not be among them: a closed week ages everybody, and the volume of orders tells the same in a day.
+    histograms: (before, after), customers, int64 (B,) each, by the name of what divides them; `UNCOMPARED` had better
+    not be among them.
     """
     found = []
     for name, (before, after) in histograms.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,13 +15,15 @@ from consumer.history.profile import Profile
 from consumer.partition import iso
 from features.vector import COORDINATE_SCALE
 from models.bundle import Bundle, centroid_array, content_hash, scale_array
+from models.checkup import Checkup
 from models.segments import misfits
 
 
 class Report(msgspec.Struct, frozen=True):
     """What `model show --json` prints. centroids: unscaled log units; quality: None unless asked for.
 
-    named: ids whose name a person gave; misfits: by id, the name that the rule would give now, where it is another one.
+    named: ids whose name a person gave; misfits: by id, the name that the rule would give now, where it is another one;
+    checkup: the leader's newest of this version or one before it, None before the first.
     """
 
     version: int
@@ -37,6 +40,7 @@ class Report(msgspec.Struct, frozen=True):
     segments: tuple[Profile, ...]
     named: tuple[int, ...]
     misfits: dict[int, str]
+    checkup: Checkup | None
     quality: dict[str, Any] | None = None
 
 
@@ -61,6 +65,7 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
         segments=segment_profiles(found, everybody),
         named=bundle.named,
         misfits=misfits(bundle),
+        checkup=newest(found.registry.checkups(), bundle.version),
         quality=measured,
     )
     head = (
@@ -72,9 +77,31 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
         if segment.id in report.misfits:
             ruled = report.misfits[segment.id]
             parts.append(plain(f"the name of {segment.id} {segment.name} no longer fits: by its place it is {ruled}"))
+    if report.checkup is not None:
+        parts += ["", *map(plain, told(report.checkup))]
     if measured is not None:
         parts += ["", table("Quality", ["measure", "value"], [(k, _text(v)) for k, v in measured.items()])]
     output.result(report, *parts)
+
+
+def newest(checkups: Mapping[int, Checkup], version: int) -> Checkup | None:
+    """Return the checkup of a version, else of the greatest below it that had one."""
+    known = [number for number in checkups if number <= version]
+    return checkups[max(known)] if known else None
+
+
+def told(checkup: Checkup) -> list[str]:
+    """Return a checkup for people: its figures in a line, then what was odd."""
+    figures = [f"{checkup.customers:,} customers"]
+    if checkup.inertia_ratio is not None:
+        figures.append(f"inertia {checkup.inertia_ratio:.4f} times that of a fresh batch fit")
+    if checkup.silhouette is not None:
+        figures.append(f"silhouette {checkup.silhouette:.3f}")
+    if checkup.against is not None:
+        indices = ", ".join(f"{name} {index:.3f}" for name, index in checkup.population.items())
+        figures.append(f"population stability index against {iso(checkup.against)}: {indices}")
+    head = f"checkup of version {checkup.version} on {iso(checkup.day)}: {'; '.join(figures)}"
+    return [head, *(finding.sentence for finding in checkup.findings)]
 
 
 def measure(everybody: Population, bundle: Bundle) -> dict[str, Any]:

@@ -29,16 +29,18 @@ from models.daily_inputs import DailyInputs, daily_inputs, nothing
 from models.finding import Finding
 from models.segments import misfits
 from models.sentinel import FEWEST_DAYS, inspect
-from models.sentinel_model import decile_histograms, inspect_model, inspect_population
+from models.sentinel_model import (
+    FEWEST_CUSTOMERS,
+    UNCOMPARED,
+    decile_histograms,
+    inspect_model,
+    inspect_population,
+)
 
 WEEK = 7
 FITS = 10
 SAMPLE = 20_000
 """Customers that batch is fitted on: it costs seconds, and the ratio of inertias does not need more."""
-
-
-FEWEST_CUSTOMERS = 200
-"""With fewer, one customer more or less moves the ratio by percents."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -161,7 +163,7 @@ def judge(customers: Seen, bundle: Bundle, day: int, days: int, progress: Tell) 
 def _deciles(bundle: Bundle, customers: Seen) -> dict[str, tuple[Ints, Ints]]:
     if not len(customers.earlier):
         return {}
-    looked_at = [(i, name) for i, name in enumerate(bundle.features) if name != "recency"]
+    looked_at = [(i, name) for i, name in enumerate(bundle.features) if name != UNCOMPARED]
     return {name: decile_histograms(customers.earlier[:, i], customers.later[:, i]) for i, name in looked_at}
 
 

@@ -9,6 +9,7 @@ from consumer.leader import Registry
 from features.store import Chunk, Commit, Fence, Orders, Store
 from models.bundle import Bundle
 from models.candidate import Candidate
+from models.checkup import Checkup
 
 
 @dataclass(slots=True)
@@ -154,6 +155,7 @@ class OverlayRegistry:
     def __init__(self, under: Registry) -> None:
         self._under = under
         self._made: dict[int, Bundle] = {}
+        self._checkups: dict[int, Checkup] = {}
 
     def current(self) -> int | None:
         """Return the live version."""
@@ -178,6 +180,14 @@ class OverlayRegistry:
     def pending(self) -> dict[int, Candidate]:
         """Return nothing: what is proposed here goes nowhere."""
         return {}
+
+    def note(self, checkup: Checkup) -> None:
+        """Keep a checkup here."""
+        self._checkups[checkup.version] = checkup
+
+    def checkups(self) -> dict[int, Checkup]:
+        """Return all of them."""
+        return self._under.checkups() | self._checkups
 
     def keep(self, bundle: Bundle) -> bool:
         """Put a version back here."""

@@ -20,6 +20,7 @@ from consumer.scoring import named_segment
 from features.ledger import Ints
 from features.vector import Floats
 from models.bundle import Bundle, Change, Segment, centroid_array, content_hash, segment_of
+from models.checkup import Checkup
 from models.redis_registry import RedisRegistry
 
 NAME = re.compile(r"(?:v?(?P<version>[1-9]\d*)|c(?P<candidate>[1-9]\d*))", re.ASCII)
@@ -36,7 +37,11 @@ class Chosen(NamedTuple):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A row of the list. name: what `promote` and `diff` call it; changes: of its segments, against its parent."""
+    """A row of the list. name: what `promote` and `diff` call it; changes: of its segments, against its parent.
+
+    inertia_ratio, silhouette, population: of its checkup (models.checkup), the last the greatest stability index; None
+    where there was none, or it was not measured.
+    """
 
     name: str
     live: bool
@@ -45,6 +50,9 @@ class Version(msgspec.Struct, frozen=True):
     created_by: str
     k: int
     changes: tuple[Change, ...]
+    inertia_ratio: float | None
+    silhouette: float | None
+    population: float | None
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -122,14 +130,19 @@ def list_models(place: Place, output: Output, *, everything: bool) -> None:
     """Print versions, the newest first, and the candidates."""
     found = open_namespace(place)
     numbers = found.registry.versions()
-    versions = [_row(found, number) for number in reversed(numbers if everything else numbers[-NEWEST:])]
+    checkups = found.registry.checkups()
+    shown = reversed(numbers if everything else numbers[-NEWEST:])
+    versions = [_row(found, number, checkups.get(number)) for number in shown]
     candidates = proposals(found.registry)
     more = len(numbers) - len(versions)
     parts: list[RenderableType] = [
         table(
             "Versions",
-            ["version", "of", "k>", "made by", "segments"],
-            [(f"{v.name}{' live' if v.live else ''}", v.day, v.k, v.created_by, said(v.changes)) for v in versions],
+            ["version", "of", "k>", "made by", "inertia / batch>", "silhouette>", "PSI>", "segments"],
+            [
+                (f"{v.name}{' live' if v.live else ''}", v.day, v.k, v.created_by, *_seen(v), said(v.changes))
+                for v in versions
+            ],
         ),
         f"{more} older ones: --all shows them" if more else "",
     ]
@@ -186,15 +199,29 @@ def said(changes: tuple[Change, ...]) -> str:
     return plain("; ".join(told))
 
 
-def _row(found: Namespace, number: int) -> Version:
+def _row(found: Namespace, number: int, checkup: Checkup | None) -> Version:
     bundle = found.registry.load(number)
     if bundle is None:
         raise Stop(ExitCode.INCOMPATIBLE, f"model version {number} is listed and cannot be read")
-    return _version(str(number), bundle, live=number == found.bundle.version)
+    return Version(
+        name=str(number),
+        live=number == found.bundle.version,
+        hash=content_hash(bundle),
+        day=iso(bundle.day),
+        created_by=bundle.created_by,
+        k=bundle.k,
+        changes=bundle.lineage,
+        inertia_ratio=None if checkup is None else checkup.inertia_ratio,
+        silhouette=None if checkup is None else checkup.silhouette,
+        population=None if checkup is None else checkup.shift,
+    )
 
 
-def _version(name: str, bundle: Bundle, *, live: bool) -> Version:
-    return Version(name, live, content_hash(bundle), iso(bundle.day), bundle.created_by, bundle.k, bundle.lineage)
+def _seen(row: Version) -> tuple[str, str, str]:
+    """Return the figures of a version's checkup for people."""
+    figures = ((row.inertia_ratio, ".4f"), (row.silhouette, ".3f"), (row.population, ".3f"))
+    ratio, silhouette, population = ("" if value is None else f"{value:{form}}" for value, form in figures)
+    return ratio, silhouette, population
 
 
 def _compared(row: Proposal) -> str:

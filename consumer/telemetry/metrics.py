@@ -6,6 +6,7 @@ and count each record once. Over several workers: `sum(max by (partition, outcom
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import get_args
@@ -15,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from consumer.telemetry.telemetry import Standing, Telemetry
+from models.checkup import Checkup
 from models.finding import Kind, Severity
 
 COMMIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 13.0)
@@ -28,6 +30,7 @@ PER_PARTITION = {
     "segmenter_skipped": "Input offsets jumped over unread, by --on-input-loss=skip.",
 }
 INPUT_KINDS: tuple[Kind, ...] = ("level", "tail", "drift", "volume")
+MODEL_KINDS: tuple[Kind, ...] = ("population", "cluster", "name", "inertia", "silhouette")
 OUTCOMES = ("applied", "repeated", "guests", "ticks", "erasures")
 
 
@@ -58,7 +61,9 @@ class Metrics(Collector):
         yield from _counters(standings)
         yield from _gauges(standings)
         yield from _process(told)
-        yield _findings(told if 0 in held else None)
+        leader = told if 0 in held else None
+        yield _findings(leader)
+        yield from _checkup(None if leader is None else leader.checkup)
 
 
 def _counters(standings: Mapping[int, Standing]) -> Iterator[Metric]:
@@ -135,6 +140,33 @@ def _findings(leader: Telemetry | None) -> Metric:
         for severity, kind in product(get_args(Severity), INPUT_KINDS):
             family.add_metric([severity, kind], leader.findings.get((severity, kind), 0))
     return family
+
+
+def _checkup(newest: Checkup | None) -> Iterator[Metric]:
+    inertia = GaugeMetricFamily(
+        "segmenter_model_inertia_ratio", "Inertia of the model to a fresh batch fit's, every 14 days, by the leader."
+    )
+    silhouette = GaugeMetricFamily("segmenter_model_silhouette", "Mean silhouette of a sample, by the leader.")
+    shift = GaugeMetricFamily(
+        "segmenter_population_stability",
+        "Population stability index against a week before, without its expectation, by the leader.",
+        labels=["feature"],
+    )
+    findings = GaugeMetricFamily(
+        "segmenter_model_findings",
+        "What is odd about the population and the model at the newest checkup, by the leader.",
+        labels=["severity", "kind"],
+    )
+    if newest is not None:
+        for family, value in ((inertia, newest.inertia_ratio), (silhouette, newest.silhouette)):
+            if value is not None:
+                family.add_metric([], value)
+        for feature, index in newest.population.items():
+            shift.add_metric([feature], index)
+        counted = Counter((finding.severity, finding.kind) for finding in newest.findings)
+        for severity, kind in product(get_args(Severity), MODEL_KINDS):
+            findings.add_metric([severity, kind], counted[severity, kind])
+    yield from (inertia, silhouette, shift, findings)
 
 
 def names() -> tuple[str, ...]:

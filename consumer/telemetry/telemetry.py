@@ -26,7 +26,9 @@ import structlog
 from consumer.partition import PartitionState, iso
 from consumer.step import Decision
 from consumer.telemetry.firstday import Advisor
+from features.transaction import date_of
 from models.bundle import Bundle
+from models.checkup import Checkup
 from models.finding import Finding, Kind, Severity
 
 PROGRESS_EVERY_S = 10.0
@@ -73,6 +75,8 @@ class Telemetry:
         self.models_published = 0
         self.findings: dict[tuple[Severity, Kind], int] = {}
         """Of the newest day that this worker judged, by severity and kind."""
+        self.checkup: Checkup | None = None
+        """The newest that this worker made."""
 
     # The observer -------------------------------------------------------------------------------------
 
@@ -137,21 +141,31 @@ class Telemetry:
             sizes=sizes,
         )
 
+    def checked_up(self, checkup: Checkup) -> None:
+        """Say what is odd about the population or the model, an alarm as an error."""
+        self.checkup = checkup
+        for finding in checkup.findings:
+            self._say("model looks odd", date_of(checkup.day), finding, version=checkup.version)
+
     def judged(self, day: date, findings: Sequence[Finding]) -> None:
         """Say each finding once an episode, an alarm as an error."""
         self.findings = dict(Counter((finding.severity, finding.kind) for finding in findings))
         for finding in findings:
             if finding.is_new:
-                say = self._log.error if finding.severity == "alarm" else self._log.info
-                say(
-                    "input looks odd",
-                    day=day.isoformat(),
-                    severity=finding.severity,
-                    kind=finding.kind,
-                    measure=finding.measure,
-                    found=finding.message,
-                    advice=finding.advice,
-                )
+                self._say("input looks odd", day, finding)
+
+    def _say(self, event: str, day: date, finding: Finding, **more: Any) -> None:
+        say = self._log.error if finding.severity == "alarm" else self._log.info
+        say(
+            event,
+            day=day.isoformat(),
+            **more,
+            severity=finding.severity,
+            kind=finding.kind,
+            measure=finding.measure,
+            found=finding.message,
+            advice=finding.advice,
+        )
 
     def trouble(self, what: str, error: Exception) -> None:
         """Say what failed and will be tried again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -11,8 +10,9 @@ import pytest
 
 from consumer.observer import Silence
 from features.codec import SCHEMA
-from features.store import InvalidKey, Orders
+from features.store import InvalidKey, Orders, StoreUnavailable
 from models.bundle import Bundle, Segment, content_hash, segment_ids
+from models.checkup import Checkup
 from reports.verify import verify
 from tests.harness.evidence import evidence
 from tests.harness.world import FIRST_DAY, World, between, day_number, first_model, line, shopping
@@ -43,6 +43,20 @@ def with_a_dead_cluster() -> Bundle:
         segments=(*first.segments, Segment(13, "Loyal")),
         sizes=(1, 1, 1),
     )
+
+
+class Told(Silence):
+    """Keeps what the leader says."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.checkups: list[Checkup] = []
+
+    def trouble(self, what: str, error: Exception) -> None:
+        self.said.append(f"{what}: {error}")
+
+    def checked_up(self, checkup: Checkup) -> None:
+        self.checkups.append(checkup)
 
 
 def test_a_dead_cluster_is_rescued_under_an_id_of_its_own() -> None:
@@ -127,22 +141,71 @@ def test_a_challenger_is_proposed_once_and_a_waiting_rescue_does_not_hide_it(mon
 
 
 def test_candidates_that_cannot_be_read_are_told_and_the_day_has_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Told(Silence):
-        said: ClassVar[list[str]] = []
-
-        def trouble(self, what: str, error: Exception) -> None:
-            self.said.append(f"{what}: {error}")
-
     def damaged() -> dict[int, object]:
         raise InvalidKey("candidates", "holds what is no candidate")
 
     world = shop(with_a_dead_cluster(), "propose")
-    world.observer = Told()
+    world.observer = told = Told()
     monkeypatch.setattr(world.registry, "pending", damaged)
     sell(world, 0, 4)
     assert world.registry.versions[max(world.registry.versions)].day == day_number(FIRST_DAY) + 4
     assert not world.registry.candidates
-    assert set(Told.said) == {"reading the candidates: candidates: holds what is no candidate"}
+    assert set(told.said) == {"reading the candidates: candidates: holds what is no candidate"}
+
+
+def test_a_checkup_lies_beside_every_version_that_was_made_when_the_leader_refined() -> None:
+    world = shop(first_model(), "off")
+    world.observer = told = Told()
+    sell(world, 0, 24)
+    refined = {v: bundle for v, bundle in world.registry.versions.items() if bundle.created_by == "refine"}
+    assert list(world.registry.checked) == list(refined)
+    assert len(refined) == 8, "daily for the first week, then once a week"
+    assert told.checkups == list(world.registry.checked.values())
+    last = told.checkups[-1]
+    assert (last.against, last.customers) == (last.day - 7, sum(refined[last.version].sizes))
+    assert set(last.population) == {"frequency", "monetary"}
+    assert (last.silhouette, last.inertia_ratio) == (None, None), "so few customers are not measured"
+
+
+@pytest.mark.parametrize(("wins", "ratio"), [(True, 1.0), (False, 1.5)])
+def test_the_day_s_challenger_says_how_far_the_model_was_from_a_fresh_fit(
+    monkeypatch: pytest.MonkeyPatch, wins: bool, ratio: float
+) -> None:
+    def far_better(bundle: Bundle, sample: np.ndarray, day: int) -> object:
+        return genuine(bundle, sample, day)._replace(gain=1.5, overlap=0.95 if wins else 0.5)
+
+    from models.challenger import challenge as genuine
+
+    monkeypatch.setattr("models.challenger.challenge", far_better)
+    monkeypatch.setattr("models.checkup.FEWEST_CUSTOMERS", 2)
+    world = shop(first_model())
+    sell(world, 0, 29)
+    measured = {v: each for v, each in world.registry.checked.items() if each.inertia_ratio is not None}
+    assert [each.inertia_ratio for each in measured.values()] == [ratio] * 2, "the model is the fit itself, or far off"
+    assert {world.registry.versions[v].created_by == "refit" for v in measured} == {wins}
+    alarmed = {finding.kind for each in measured.values() for finding in each.alarms}
+    assert ("inertia" in alarmed) == (not wins)
+
+
+def test_a_checkup_that_fails_is_told_and_the_day_has_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_checkup: Checkup) -> None:
+        raise StoreUnavailable("away")
+
+    world = shop(first_model())
+    world.observer = told = Told()
+    monkeypatch.setattr(world.registry, "note", gone)
+    sell(world, 0, 4)
+    assert world.registry.versions[max(world.registry.versions)].day == day_number(FIRST_DAY) + 4
+    assert set(told.said) == {"checking the model: away"}
+    assert not told.checkups
+
+
+def test_two_customers_alike_are_checked_as_far_as_they_can_be() -> None:
+    world = shop(first_model())
+    world.publish(*(line(f"c{i}", FIRST_DAY, invoice_no=f"i{i}") for i in range(2)))
+    world.tick(FIRST_DAY + timedelta(days=3))
+    world.settle()
+    assert {each.customers for each in world.registry.checked.values()} == {2}
 
 
 def test_a_frozen_model_stands_still_and_nobody_waits_for_it() -> None:

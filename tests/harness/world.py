@@ -32,6 +32,7 @@ from features.moves import no_moves
 from features.transaction import EPOCH_ORDINAL
 from models.bundle import Bundle, Segment, content_hash
 from models.candidate import Candidate, pending
+from models.checkup import Checkup
 from models.learner import Learner, learner_named
 from tests.harness.memory_kafka import Crash, MemoryKafka
 from tests.harness.memory_producer import MemoryCluster
@@ -84,6 +85,7 @@ class MemoryRegistry:
         self.versions = {bundle.version: bundle for bundle in bundles}
         self.candidates: dict[int, Candidate] = {}
         self.promoted: int | None = None
+        self.checked: dict[int, Checkup] = {}
         self._journal = journal
 
     def current(self) -> int | None:
@@ -110,6 +112,12 @@ class MemoryRegistry:
 
     def pending(self) -> dict[int, Candidate]:
         return pending(self.candidates, self.promoted)
+
+    def note(self, checkup: Checkup) -> None:
+        self.checked[checkup.version] = checkup
+
+    def checkups(self) -> dict[int, Checkup]:
+        return self.checked
 
     def _write(self, bundle: Bundle) -> None:
         if self._journal is not None:

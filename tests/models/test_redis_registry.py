@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+import numpy as np
 import pytest
 
-from features.redis_store import connect
+from features.redis_store import RedisAddress, connect
+from features.store import InvalidKey
 from models.bundle import content_hash
 from models.candidate import Candidate
+from models.checkup import check_up
 from models.redis_registry import RedisRegistry
+from tests.harness.commands import REPOSITORY
+from tests.harness.store import Store
 from tests.harness.world import first_model
 
+ACL = REPOSITORY / "deploy" / "redis-users.acl"
 FIRST = first_model()
 SECOND = msgspec.structs.replace(FIRST, version=2, parent=content_hash(FIRST))
 
@@ -66,3 +72,36 @@ def test_a_candidate_of_before_there_were_causes_is_read(registry: RedisRegistry
             del old[name]
         client.hset(key, "1", msgspec.json.encode(old))
     assert registry.pending() == {1: Candidate(FIRST, "why")}
+
+
+def test_checkups_lie_beside_their_versions_and_what_is_none_is_refused_by_its_key(
+    registry: RedisRegistry, redis_url: str
+) -> None:
+    assert registry.checkups() == {}
+    for version in (11, 9):
+        bundle = msgspec.structs.replace(FIRST, version=version)
+        registry.note(check_up(bundle, np.ones((5, 3), np.int64), 20_000, inertia_ratio=None, before=None))
+    found = registry.checkups()
+    assert list(found) == [9, 11]
+    assert (found[9].customers, found[9].findings[0].kind) == (5, "cluster")
+    with connect(redis_url) as client:
+        client.hset(registry._prefix + "checkups", "12", b"{}")
+    with pytest.raises(InvalidKey, match=r"checkups.*no checkup"):
+        registry.checkups()
+
+
+@pytest.mark.parametrize("user", ["segmenter-run", "segmenter-commands"])
+def test_the_published_users_may_do_all_of_it(own_redis: Store, namespace: str, user: str) -> None:
+    rules = next(text for text in ACL.read_text("utf-8").splitlines() if text.startswith(f"user {user} ")).split()[2:]
+    rules = [rule.replace("{segmenter:", f"{{{namespace}:") for rule in rules if not rule.startswith("#")]
+    with connect(own_redis.url) as admin:
+        admin.execute_command("ACL SETUSER", user, *rules, ">secret")
+    with connect(RedisAddress(own_redis.url, user, "secret")) as client:
+        registry = RedisRegistry(client, namespace, "1")
+        assert registry.publish(FIRST, expected=None)
+        assert registry.publish(SECOND, expected=1, promoted=True)
+        assert registry.keep(FIRST)
+        assert registry.versions() == [1, 2]
+        registry.note(check_up(SECOND, np.ones((5, 3), np.int64), 20_000, inertia_ratio=None, before=None))
+        assert registry.propose(Candidate(FIRST, "why", cause="refit", over=2)) == 1
+        assert (list(registry.pending()), list(registry.checkups())) == ([1], [2])

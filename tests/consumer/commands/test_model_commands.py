@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from features.codec import decode_states
+from features.transaction import date_of
 from models.bundle import decode
 from tests.harness.broker import Broker
 from tests.harness.commands import Inside
@@ -151,6 +152,19 @@ def test_a_name_given_by_hand_stands_on_the_record(live: Live, segmenter: Inside
         refused = segmenter(["model", "name", str(old["id"]), name])
         assert (refused.code, reason in refused.err) == (2, True), refused.err
     assert "no cluster has the id 99" in segmenter("model name 99 x").err
+
+
+def test_the_leader_s_checkups_are_shown_beside_their_versions(live: Live, segmenter: Inside) -> None:
+    shown, listed = segmenter("model show --json").json, segmenter("model list --all --json").json["versions"]
+    newest = shown["checkup"]
+    row = next(version for version in listed if version["name"] == str(newest["version"]))
+    assert row["created_by"] in {"refine", "recentre"}
+    assert row["day"] == date_of(newest["day"]).isoformat()
+    assert newest["customers"] <= len(live.customers())
+    assert (newest["silhouette"], newest["inertia_ratio"]) == (None, None), "120 customers are too few"
+    words = " ".join(segmenter("model show").out.split())
+    assert f"checkup of version {newest['version']} on {row['day']}: {newest['customers']} customers" in words
+    assert "inertia / batch" in segmenter("model list").out
 
 
 def test_two_models_are_compared_by_centroids_and_customers(segmenter: Inside) -> None:

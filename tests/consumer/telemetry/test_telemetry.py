@@ -20,8 +20,10 @@ from consumer.telemetry.health import Health, HealthServer, health
 from consumer.telemetry.metrics import Metrics, names
 from consumer.telemetry.telemetry import TROUBLE_LASTS_S, TROUBLE_SAID_EVERY_S, Telemetry
 from features.store import InvalidKey, StoreUnavailable
+from models.checkup import Checkup
 from models.finding import Finding
 from models.population import Statistics
+from models.sentinel_model import inspect_model
 from tests.harness.world import FIRST_DAY, World, first_model, line
 
 CANARY = "canary: id 4711"
@@ -80,6 +82,20 @@ def fetched(port: int, path: str) -> tuple[int, bytes]:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
+
+
+def checkup(inertia_ratio: float | None) -> Checkup:
+    return Checkup(
+        version=3,
+        day=15_131,
+        customers=4_000,
+        silhouette=0.34,
+        inertia_ratio=inertia_ratio,
+        population={"monetary": 0.01},
+        against=15_124,
+        findings=tuple(inspect_model(15_131, {"Active": 9}, {}, inertia_ratio)),
+        deciles={},
+    )
 
 
 class TestPrivacy:
@@ -159,11 +175,34 @@ class TestEvents:
         telemetry.judged(second, [])
         assert scraped(metrics)["segmenter_findings", "alarm", "level"] == 0
 
+    def test_a_checkup_is_told_by_its_findings_and_measured_by_its_figures(self) -> None:
+        telemetry, log = told()
+        metrics = Metrics(lambda: frozenset({0}))
+        metrics.of(telemetry)
+        found = checkup(inertia_ratio=1.05)
+        telemetry.checked_up(found)
+        (said,) = log.of("model looks odd")
+        assert (said["version"], said["kind"], said["severity"], said["day"]) == (3, "inertia", "alarm", "2011-06-06")
+        assert log.lines[0][0] == "error"
+        scrape = scraped(metrics)
+        assert scrape["segmenter_model_inertia_ratio",] == 1.05
+        assert scrape["segmenter_model_silhouette",] == 0.34
+        assert scrape["segmenter_population_stability", "monetary"] == 0.01
+        assert scrape["segmenter_model_findings", "alarm", "inertia"] == 1
+        assert scrape["segmenter_model_findings", "alarm", "cluster"] == 0
+        telemetry.checked_up(checkup(inertia_ratio=None))
+        scrape = scraped(metrics)
+        assert ("segmenter_model_inertia_ratio",) not in scrape
+        assert scrape["segmenter_model_findings", "alarm", "inertia"] == 0
+        assert len(log.of("model looks odd")) == 1
+
     def test_only_the_worker_that_leads_tells_of_findings(self) -> None:
         telemetry, _ = told()
+        telemetry.checked_up(checkup(inertia_ratio=1.05))
         metrics = Metrics(lambda: frozenset({1}))
         metrics.of(telemetry)
-        assert not any(name[0] == "segmenter_findings" for name in scraped(metrics))
+        names_told = {name[0] for name in scraped(metrics)}
+        assert not names_told & {"segmenter_findings", "segmenter_model_findings", "segmenter_model_silhouette"}
 
 
 class TestFirstDay:
