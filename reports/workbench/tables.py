@@ -1,4 +1,4 @@
-"""Rows of a table as sentences need them: plain dictionaries of plain values."""
+"""Tables on their way to people: rows as sentences need them, plain dictionaries; a grid as a row a mark."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ def greatest(table: pd.DataFrame, column: str) -> Row:
 def by(table: pd.DataFrame, column: str) -> dict[str, Row]:
     """Return the rows of a table by the text in a column, which is different in each."""
     return {str(row[column]): row for row in rows(table)}
+
+
+def long(grid: pd.DataFrame, rows: str, columns: str, value: str) -> pd.DataFrame:
+    """Return a grid as a row a cell, columns `rows`, `columns` and `value`, in the grid's order."""
+    cells = pd.MultiIndex.from_product([grid.index, grid.columns], names=[rows, columns])
+    return pd.DataFrame({value: grid.to_numpy().ravel()}, index=cells).reset_index()
+
+
+def parts(table: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
+    """Return the rows of each value of a column, in the order in which the values first come."""
+    return [(str(value), found) for value, found in table.groupby(column, sort=False, observed=True)]
