@@ -6,10 +6,21 @@ In short -> can it be believed -> what is sold -> scores -> how many segments ->
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
-from reports.workbench import data_quality, exploration, method, rfm_scores, summary
+from reports.workbench import (
+    algorithms,
+    choosing_k,
+    churn,
+    data_quality,
+    exploration,
+    method,
+    projections,
+    rfm_scores,
+    summary,
+)
 from reports.workbench.exhibit import Section
 from reports.workbench.page import page
 from reports.workbench.study import Study
@@ -17,21 +28,25 @@ from reports.workbench.study import Study
 Progress = Callable[[str, int, int], None]
 """Told a stage's name, how much of it is done, and of how much."""
 
-SECTIONS: tuple[Callable[[Study], Section], ...] = (
-    data_quality.section,
-    exploration.section,
-    rfm_scores.section,
-    method.section,
-)
-
 
 def sections(study: Study, progress: Progress, before: int | None = None) -> list[Section]:
     """Return every section of a study. before: the day that movement is counted from, None for a quarter earlier."""
-    found = [summary.section(study, before)]
-    for done, make in enumerate(SECTIONS):
-        progress("writing the report", done, len(SECTIONS))
-        found.append(make(study))
-    progress("writing the report", len(SECTIONS), len(SECTIONS))
+    makers: tuple[Callable[[], Section], ...] = (
+        partial(summary.section, study, before),
+        partial(data_quality.section, study),
+        partial(exploration.section, study),
+        partial(rfm_scores.section, study),
+        partial(choosing_k.section, study, progress),
+        partial(projections.section, study),
+        partial(algorithms.section, study),
+        partial(churn.section, study, progress),
+        partial(method.section, study),
+    )
+    found = []
+    for done, make in enumerate(makers):
+        progress("writing sections", done, len(makers))
+        found.append(make())
+    progress("writing sections", len(makers), len(makers))
     return found
 
 
