@@ -21,7 +21,7 @@ from reports.workbench.exhibit import Exhibit
 from reports.workbench.lines import sales
 from reports.workbench.phrases import count, listed, money, share
 from reports.workbench.study import Study
-from reports.workbench.tables import long, parts
+from reports.workbench.tables import long, parts, rows
 from reports.workbench.theme import OUTSIDE, PALETTE, segment_colours, styled
 
 WEEKDAYS = tuple(calendar.day_name)
@@ -125,11 +125,11 @@ def countries(homes: pd.Series, customers: pd.DataFrame, segments: list[str]) ->
 def basket_exhibit(study: Study) -> Exhibit:
     """Return the table of typical baskets."""
     found = baskets(orders(study), study.segments)
-    known = found[found["orders"] > 0].sort_values("value", kind="stable").to_dict("records")
+    known = found[found["orders"] > 0].sort_values("value", kind="stable")
     told = [
         f"of {row['segment']} is worth {money(row['value'], study.currency)} ({row['lines']:,.0f} lines, "
         f"{row['units']:,.0f} units; n = {row['orders']:,} orders)"
-        for row in (known[-1:] + known[:1] if len(known) > 1 else known)
+        for row in (rows(known)[:: 1 - len(known)] if len(known) > 1 else rows(known))
     ]
     sentence = f"The median order {', that '.join(told)}." if told else "No segment has an order in the horizon."
     return Exhibit(
@@ -181,7 +181,7 @@ def _when(found: pd.DataFrame, names: dict[int, str], preposition: str) -> str:
     if compared["segment"].nunique() < 2:
         return f"{said}."
     compared["difference"] = compared["orders_share"] - compared["at"].map(shares)
-    far = max(compared.to_dict("records"), key=lambda row: abs(row["difference"]))
+    far = max(rows(compared), key=lambda row: abs(row["difference"]))
     points = abs(far["difference"]) * 100
     direction = "more" if far["difference"] > 0 else "fewer"
     return (
@@ -195,8 +195,8 @@ def _bars(study: Study, found: pd.DataFrame) -> go.Figure:
     colours = segment_colours(study.bundle)
     figure = go.Figure(
         [
-            go.Bar(name=name, x=list(WEEKDAYS), y=rows["orders_share"] * 100, marker_color=colours[name])
-            for name, rows in parts(found, "segment")
+            go.Bar(name=name, x=list(WEEKDAYS), y=marks["orders_share"] * 100, marker_color=colours[name])
+            for name, marks in parts(found, "segment")
         ]
     )
     return styled(figure, x="weekday", y="share of the segment's orders [%]")
@@ -207,9 +207,9 @@ def _curves(study: Study, found: pd.DataFrame) -> go.Figure:
     figure = go.Figure(
         [
             go.Scatter(
-                name=name, x=rows["at"], y=rows["orders_share"] * 100, mode="lines+markers", line_color=colours[name]
+                name=name, x=marks["at"], y=marks["orders_share"] * 100, mode="lines+markers", line_color=colours[name]
             )
-            for name, rows in parts(found, "segment")
+            for name, marks in parts(found, "segment")
         ]
     )
     return styled(figure, x="hour of the day, the shop's clock [h]", y="share of the segment's orders [%]")
@@ -236,8 +236,10 @@ def country_exhibit(study: Study, lines: pd.DataFrame) -> Exhibit | None:
     drawn = drawn.groupby(["segment", "country"], sort=False)[["customers", "customers_share"]].sum().reset_index()
     figure = go.Figure(
         [
-            go.Bar(name=name, x=rows["segment"], y=rows["customers_share"] * 100, marker_color=colour)
-            for (name, rows), colour in zip(parts(drawn, "country"), (*PALETTE[: len(named)], OUTSIDE[0]), strict=False)
+            go.Bar(name=name, x=marks["segment"], y=marks["customers_share"] * 100, marker_color=colour)
+            for (name, marks), colour in zip(
+                parts(drawn, "country"), (*PALETTE[: len(named)], OUTSIDE[0]), strict=False
+            )
         ]
     )
     figure.update_layout(barmode="stack")

@@ -7,7 +7,6 @@ logarithms (those that cluster) in standard deviations of the clustered customer
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.measures import MEASURES, axis, value
 from reports.workbench.phrases import count, day, listed, money, share
 from reports.workbench.study import Study
-from reports.workbench.tables import long, parts
+from reports.workbench.tables import Row, long, parts, rows
 from reports.workbench.theme import CONTRAST, DIVERGING, PLAIN, segment_colours, styled
 
 RADAR = ("recency", "tenure", "frequency", "monetary", "basket_value", "basket_items")
@@ -40,10 +39,12 @@ def section(study: Study) -> Section:
         f"model clusters by {listed([MEASURES[name].noun for name in study.bundle.features])}; the other features only "
         "describe."
     )
+    rules = surrogate.rules(study.clustered, study.bundle.features, study.segments, study.currency)
+    points = tuple(rule_in_words(row) for row in rows(rules))
     exhibits = [
         _sizes(study),
         _medians(study),
-        _rules(study),
+        _rules(study, rules),
         _radar(study),
         _snake(study),
         _centres(study),
@@ -52,7 +53,7 @@ def section(study: Study) -> Section:
     ]
     if study.lines is None:
         notes = ["The running service keeps no lines: hours, weekdays and countries are known from files only."]
-        return Section(key, title, lead, tuple(exhibits), tuple(notes))
+        return Section(key, title, lead, tuple(exhibits), points, tuple(notes))
     placed = habits.placed(habits.in_horizon(study))
     notes = []
     if placed.empty:
@@ -65,7 +66,7 @@ def section(study: Study) -> Section:
         notes.append("The files name no country, or a single one: no plot of countries.")
     else:
         exhibits.append(countries)
-    return Section(key, title, lead, tuple(exhibits), tuple(notes))
+    return Section(key, title, lead, tuple(exhibits), points, tuple(notes))
 
 
 # --- computations -----------------------------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ def boxes(clustered: pd.DataFrame, name: str) -> pd.DataFrame:
 def _sizes(study: Study) -> Exhibit:
     found = sizes(study.customers)
     inside = found.dropna(subset=["revenue_share"])
-    segments = inside.to_dict("records")
+    segments = rows(inside)
     dearest = max(segments, key=lambda row: row["revenue_share"])
     largest = max(segments, key=lambda row: row["customers"])
     said = (
@@ -206,9 +207,7 @@ def _medians(study: Study) -> Exhibit:
     else:
         first, last = str(ratio.index[0]), str(ratio.index[-1])
         inside = found[found["segment"].isin(study.segments)].dropna(subset=first).sort_values(first, kind="stable")
-        low, *_, high = [
-            f"{value(first, row[first], study.currency)} ({row['segment']})" for row in inside.to_dict("records")
-        ]
+        low, *_, high = [f"{value(first, row[first], study.currency)} ({row['segment']})" for row in rows(inside)]
         said = (
             f"The segments differ most in {MEASURES[first].noun}: {share(ratio[first], 0)} of the variance (log scale) "
             f"lies between them, medians from {low} to {high}; least in {MEASURES[last].noun} ({share(ratio[last])})."
@@ -218,8 +217,7 @@ def _medians(study: Study) -> Exhibit:
     )
 
 
-def _rules(study: Study) -> Exhibit:
-    found = surrogate.rules(study.clustered, study.bundle.features, study.segments, study.currency)
+def _rules(study: Study, found: pd.DataFrame) -> Exhibit:
     agreed = surrogate.fidelity(found)
     said = (
         f"A decision tree of at most {surrogate.DEPTH} questions about the features that cluster gives "
@@ -237,13 +235,10 @@ def _rules(study: Study) -> Exhibit:
         )
     if none := [str(name) for name in found.loc[found["described"] == 0, "segment"]]:
         said += f". No short rule singles out {listed(none)}"
-    words = [rule_in_words(row) for row in found.to_dict("records")]
-    table = found.drop(columns="rule")
-    table.insert(1, "in_words", words)
-    return Exhibit("what-distinguishes", "What distinguishes a segment, in raw units", f"{said}.", table)
+    return Exhibit("what-distinguishes", "What distinguishes a segment, in raw units", f"{said}.", found)
 
 
-def rule_in_words(row: dict[Any, Any]) -> str:
+def rule_in_words(row: Row) -> str:
     """Return a row of `surrogate.rules` as a sentence, with its precision and recall."""
     name = row["segment"]
     if not row["described"]:
@@ -260,11 +255,11 @@ def _radar(study: Study) -> Exhibit:
     colours = segment_colours(study.bundle)
     figure = go.Figure()
     told = []
-    for name, rows in parts(found, "segment"):
-        around = [*rows["feature"].map(nouns), nouns[rows["feature"].iloc[0]]]
-        at = [*rows["percentile"], rows["percentile"].iloc[0]]
+    for name, marks in parts(found, "segment"):
+        around = [*marks["feature"].map(nouns), nouns[marks["feature"].iloc[0]]]
+        at = [*marks["percentile"], marks["percentile"].iloc[0]]
         figure.add_scatterpolar(name=name, r=at, theta=around, line_color=colours[name])
-        far = max(rows.to_dict("records"), key=lambda row: abs(row["percentile"] - 50))
+        far = max(rows(marks), key=lambda row: abs(row["percentile"] - 50))
         told.append(f"{name} in {nouns[far['feature']]} ({far['percentile']:.0f})")
     grid = "rgba(128,128,128,0.35)"
     figure.update_polars(
@@ -299,12 +294,12 @@ def _snake(study: Study) -> Exhibit:
         [
             go.Scatter(
                 name=name,
-                x=[MEASURES[feature].noun for feature in rows["feature"]],
-                y=rows["mean"],
+                x=[MEASURES[feature].noun for feature in marks["feature"]],
+                y=marks["mean"],
                 mode="lines+markers",
                 line_color=colours[name],
             )
-            for name, rows in parts(found, "segment")
+            for name, marks in parts(found, "segment")
         ]
     )
     figure = styled(figure, x="feature", y="mean of the logarithm [standard deviations]", height=460)
@@ -314,7 +309,7 @@ def _snake(study: Study) -> Exhibit:
 def _centres(study: Study) -> Exhibit:
     found = centres(study)
     table = found.pivot_table(index="segment", columns="feature", values="centre", sort=False)
-    far = max(found.to_dict("records"), key=lambda row: abs(row["centre"]))
+    far = max(rows(found), key=lambda row: abs(row["centre"]))
     norms = np.sqrt((table**2).sum(axis=1)).sort_values(kind="stable")
     side = "above" if far["centre"] > 0 else "below"
     said = (
@@ -343,9 +338,10 @@ def _centres(study: Study) -> Exhibit:
 
 def _box(study: Study, name: str) -> Exhibit:
     found = boxes(study.clustered, name).sort_values("median", kind="stable")
-    rows = found.to_dict("records")
-    said = listed([f"{row['segment']} {value(name, row['median'], study.currency)}" for row in rows])
-    pairs = [f"{one['segment']} and {other['segment']}" for one, other in pairwise(rows) if other["q1"] <= one["q3"]]
+    said = listed([f"{row['segment']} {value(name, row['median'], study.currency)}" for row in rows(found)])
+    pairs = [
+        f"{one['segment']} and {other['segment']}" for one, other in pairwise(rows(found)) if other["q1"] <= one["q3"]
+    ]
     overlap = f"the middle halves of these overlap: {'; '.join(pairs)}" if pairs else "no two middle halves overlap"
     drawn = found.set_index("segment").loc[[s for s in study.segments if s in set(found["segment"])]].reset_index()
     # A logarithm has no place for 0 days: an order of the day itself is drawn at 1.
@@ -365,7 +361,7 @@ def _box(study: Study, name: str) -> Exhibit:
                 marker_color=colours[row["segment"]],
                 showlegend=False,
             )
-            for row in drawn.to_dict("records")
+            for row in rows(drawn)
         ]
     )
     figure = styled(figure, x="segment", y=axis(name, study.currency, "log scale"))

@@ -10,6 +10,7 @@ from scipy.stats import zscore
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.profiles import boxes, centres, medians, percentiles, section, separation, sizes, snake
 from reports.workbench.study import Study
+from reports.workbench.tables import rows
 from tests.reports.workbench.odd import check, few, poor, without_lines
 
 
@@ -106,11 +107,11 @@ def test_baskets_hours_and_countries_are_those_of_the_lines(profile: Section, sa
     sold = lines[~lines["cancelled"] & (lines["quantity"] > 0)]
     first = sold.groupby([sold["segment"], sold["customer"].astype(str), sold["invoice"].astype(str)])["time"].min()
     hours = first.dt.hour.groupby("segment").value_counts()
-    for row in of(profile, "hours-by-segment").data.to_dict("records"):
+    for row in rows(of(profile, "hours-by-segment").data):
         assert row["orders"] == hours.get((row["segment"], row["hour"]), 0)
         assert row["orders_share"] == pytest.approx(row["orders"] / hours[row["segment"]].sum())
     days = first.dt.day_name().groupby("segment").value_counts()
-    for row in of(profile, "weekdays-by-segment").data.to_dict("records"):
+    for row in rows(of(profile, "weekdays-by-segment").data):
         assert row["orders"] == days.get((row["segment"], row["weekday"]), 0)
 
     abroad = of(profile, "countries-by-segment").data
@@ -132,9 +133,9 @@ def test_another_shop_gets_other_sentences(profile: Section, sample: Study, real
 def test_each_segments_rule_stands_in_words(profile: Section, sample: Study) -> None:
     table = of(profile, "what-distinguishes").data
     assert table["segment"].to_list() == sample.segments
-    for row in table.to_dict("records"):
-        assert row["in_words"].startswith(f"{row['segment']}: ")
-        assert f"{row['precision_share'] * 100:.1f} % of the {row['described']:,} customers" in row["in_words"]
+    for row, said in zip(rows(table), profile.points, strict=True):
+        assert said.startswith(f"{row['segment']}: {row['rule']}. ")
+        assert f"{row['precision_share'] * 100:.1f} % of the {row['described']:,} customers" in said
 
 
 def test_odd_shops_have_a_section_too(sample: Study) -> None:
