@@ -49,6 +49,12 @@ class TestRun:
         (block,) = [block for block in fenced(REPOSITORY / "README.md") if "segmenter" in block]
         self.execute(place, block, namespace)
 
+    def test_the_report_of_ones_own_files(self, place: Shell, namespace: str) -> None:
+        small_export(place.folder / "Dataset")
+        (block,) = fenced(REPOSITORY / "docs" / "report.md")
+        self.execute(place, block, namespace)
+        assert (place.folder / "report" / "report.html").is_file()
+
     def test_the_first_days_of_operations_a_shadow_run_and_an_erasure(self, place: Shell, namespace: str) -> None:
         small_export(place.folder, "orders.csv.gz", first=recently())
         found = [block for block in blocks(section("First days")) if re.search("(?m)^segmenter ", block)]
