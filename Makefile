@@ -24,7 +24,7 @@ CHECKS := "$(BIN)/ruff format --check --output-format concise ." "$(BIN)/ruff ch
 	"sh .ci/audit $(BIN)/pip-audit requirements.lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults chaos check format lock clean
+.PHONY: help demo test clv faults chaos check format lock clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ demo: $(STAMP) ## history in, purchases through Kafka, segments out, verified; D
 
 test: $(STAMP) ## every test, on a real Kafka broker and a real Redis-compatible server
 	$(BIN)/python -m $(if $(PYTEST_ARGS),pytest $(PYTEST_ARGS),tests.side_by_side)
+
+clv: $(VENV)/.clv ## customers' value: installs the extra clv (335 MB, two minutes, once), then runs its tests
+	$(BIN)/python -m pytest -m clv tests/reports/workbench $(PYTEST_ARGS)
 
 faults: $(STAMP) ## every fault of docs/reliability.md at length, under an hour; writes its table anew
 	SEGMENTER_FAULT_RESULTS=write $(BIN)/python -m $(if $(PYTEST_ARGS),pytest tests/faults -m "long or not long" $(PYTEST_ARGS),tests.side_by_side --faults)
@@ -59,6 +62,7 @@ lock: $(STAMP) ## resolves pyproject.toml and requirements.in into the lock file
 	@echo "Resolving the dependencies; this takes a few minutes."
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev --output-file requirements.lock pyproject.toml requirements.in
 	$(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml requirements.in
+	$(COMPILE) --constraint requirements.lock --extra clv --output-file requirements-clv.lock pyproject.toml
 
 clean: ## removes the environment, the caches, and what runs left behind
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .segmenter demo.json
@@ -78,3 +82,7 @@ $(STAMP): requirements.lock pyproject.toml
 		>$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 	@echo "$(VENV) is ready."
+
+$(VENV)/.clv: $(STAMP) requirements-clv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-clv.lock
+	@touch $@

@@ -1,6 +1,8 @@
 """What the forecasts of silence and of value are worth: on a file, every figure that docs/value_and_churn.md names.
 
 python -m benchmarks.value_and_churn [PATH]     PATH: a file of order lines; without it, the sample
+
+Value needs the extra clv (make clv); without it a note says so.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from pathlib import Path
 from consumer.commands.place import FixedSettings
 from consumer.history.csv_source import read_history
 from consumer.history.csv_study import study_of
-from reports.workbench import churn
+from reports.workbench import churn, value
 from reports.workbench.exhibit import Section
 from reports.workbench.study import Study
 
@@ -21,9 +23,10 @@ SAMPLE = Path(__file__).parents[1] / "Dataset" / "sample.csv.gz"
 
 def main(argv: list[str]) -> None:
     study = read(Path(argv[1]) if len(argv) > 1 else SAMPLE)
-    began = time.perf_counter()
-    show(churn.section(study))
-    print(f"\nchurn: {time.perf_counter() - began:.1f} s")
+    for section in (churn.section, value.section):
+        began = time.perf_counter()
+        show(section(study))
+        print(f"\n{time.perf_counter() - began:.1f} s")
 
 
 def read(path: Path) -> Study:

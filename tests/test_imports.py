@@ -31,6 +31,9 @@ LICENCES = {
     "sklearn": ("sklearn_*.py", "models/selection.py", "reports/quality*.py", "reports/workbench/*.py"),
     "plotly": ("reports/workbench/*.py",),
     "river": ("river_*.py",),
+    "pymc_marketing": ("pymc_*.py",),
+    "pymc_extras": ("pymc_*.py",),
+    "pytensor": ("pymc_*.py",),
 }
 
 # The clock and the environment are read only in the shell; and not in those of its files that decide purely.

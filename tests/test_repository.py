@@ -53,6 +53,14 @@ def test_the_image_gets_the_same_releases_without_the_tools_of_development() -> 
     assert not set(image) & named(project()["project"]["optional-dependencies"]["dev"])
 
 
+def test_the_extra_for_value_is_locked_and_changes_no_release_of_the_others() -> None:
+    extra, everything = (locked(text(lock)) for lock in ("requirements-clv.lock", "requirements.lock"))
+    assert unpinned(text("requirements-clv.lock")) == []
+    assert named(project()["project"]["optional-dependencies"]["clv"]) <= set(extra)
+    shared = extra.keys() & everything.keys()
+    assert {name: extra[name] for name in shared} == {name: everything[name] for name in shared}
+
+
 def test_python_3_11_0_to_3_11_2_find_what_redis_py_wants_there_only() -> None:
     # Debian 12 has 3.11.2; a lock made on a later one would lack it, and a hashed installation would refuse to go on.
     assert "async-timeout" in locked(text("requirements.lock"))
