@@ -5,7 +5,7 @@
     cli_run       run
     cli_inspect   status, lookup, explain, forecast, export, model show, model check, verify
     cli_past      history, trend
-    cli_workbench report
+    cli_workbench report, origin
     cli_versions  model list, diff, refit, promote, rollback, freeze, name, export, import
     cli_dlq       dlq list, dlq show, dlq redrive
     cli_operate   pause, resume, upgrade

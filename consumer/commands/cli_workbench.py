@@ -1,4 +1,4 @@
-"""`report`: what an analyst opens; a history or the running service as a page."""
+"""`report`, `origin`: what an analyst opens, a history or the running service as a page; and what it all grew from."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from consumer.commands.cli_options import (
 def add_to(app: typer.Typer, _topics: typer.Typer, _model: typer.Typer, _config: typer.Typer) -> None:
     """Add the verbs."""
     app.command(epilog="Example: segmenter report Dataset/ --out report --k 4")(report)
+    app.command(epilog="Example: segmenter origin Dataset/")(origin)
 
 
 def report(  # noqa: PLR0913 -- each argument is an option of the command line
@@ -75,3 +76,26 @@ def report(  # noqa: PLR0913 -- each argument is an option of the command line
     else:
         files = HistoryFiles(paths, mapping, separator, decimal, encoding, date_format, drop_repeats, drop_non_products)
         report_files(files, plan, output)
+
+
+def origin(
+    paths: Paths = None,
+    mapping: Map = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    encoding: Encoding = "utf-8",
+    date_format: DateFormat = None,
+    as_json: Json = False,
+) -> None:
+    """Show the notebook that this project grew from beside this project: its figures, reproduced, corrected, and why.
+
+    Works on files alone, without Kafka or Redis. The recorded figures are those of UCI Online Retail: on that file they
+    are shown, and the command exits with 1 where one that can be reproduced is not. On another file the same steps are
+    taken, and there is nothing to compare them with.
+    """
+    from consumer.commands.cli_output import Output
+    from consumer.commands.origin_table import show_origin
+    from consumer.history.history_files import HistoryFiles
+
+    files = HistoryFiles(paths, mapping, separator, decimal, encoding, date_format)
+    show_origin(files, Output(as_json=as_json))

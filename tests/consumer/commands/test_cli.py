@@ -127,7 +127,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     assert shell("model promote c1").code == 0  # so that there is something to take back
     for verb in ("model rollback", "model freeze"):
         seen[verb] = shell(example(verb) + " --json")
-    looks = ("model show", "model check", "model compare-learners", "verify", "history", "trend", "report")
+    looks = ("model show", "model check", "model compare-learners", "verify", "history", "trend", "report", "origin")
     for verb in (*looks, "dlq list", "dlq redrive", "upgrade", "repartition"):
         seen[verb] = shell(example(verb) + " --json")
     seen["dlq show"] = shell(re.sub(r" --(partition|offset) \d+", "", example("dlq show")) + " --json")
@@ -377,6 +377,7 @@ class TestErrors:
             ("replay nowhere.csv --embedded", {}, 2, "segmenter demo"),
             ("demo --dataset nowhere", {}, 2, "no such file"),
             ("model compare-learners nowhere.csv", {}, 2, "no such file"),
+            ("origin nowhere.csv", {}, 2, "no such file"),
         ],
     )
     def test_an_error_is_one_sentence_and_an_exit_code(
