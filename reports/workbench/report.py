@@ -20,6 +20,7 @@ from reports.workbench import (
     projections,
     rfm_scores,
     summary,
+    value,
 )
 from reports.workbench.exhibit import Section
 from reports.workbench.page import page
@@ -40,6 +41,7 @@ def sections(study: Study, progress: Progress, before: int | None = None) -> lis
         partial(projections.section, study),
         partial(algorithms.section, study),
         partial(churn.section, study, progress),
+        partial(value.section, study, progress),
         partial(method.section, study),
     )
     found = []
