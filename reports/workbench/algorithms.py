@@ -48,10 +48,12 @@ def section(study: Study) -> Section:
         return Section(
             key, title, "", notes=(f"{len(z)} customers in the clusters: too few, or too equal, to compare.",)
         )
+    if k == 1:
+        return Section(key, title, "", notes=("Everybody is in one segment: there are no borders to compare.",))
     curve = k_distances(z, neighbours)
     at = knee(curve)
     if curve[at] <= 0:
-        note = f"Most customers equal {neighbours - 1} others in every feature: DBSCAN has no distance to go by."
+        note = f"So many customers equal {neighbours - 1} others in every feature that DBSCAN has no distance to go by."
         return Section(key, title, "", notes=(note,))
     dense = dbscan(z, float(curve[at]), neighbours)
     tree = ward(z)

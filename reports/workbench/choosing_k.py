@@ -45,6 +45,16 @@ PANELS = {
 """The columns that are drawn, each with its axis: short, for a panel is low."""
 
 
+MEASURES = {
+    "wcss": "WCSS",
+    "silhouette": "mean silhouette",
+    "calinski_harabasz": "index",
+    "davies_bouldin": "index",
+    "gap": "gap",
+    "stability": "mean ARI",
+}
+
+
 def section(study: Study, progress: Progress | None = None) -> Section:
     """Return the section; a note where there are too few different customers to compare anything."""
     tell = progress or (lambda _stage, _done, _of: None)
@@ -130,7 +140,8 @@ def gap_ks(z: Floats, last: int) -> list[int]:
 
 
 def verdicts(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
-    """Return which k each criterion takes by itself: ``column``, ``criterion``, ``takes``, ``k``, ``value`` there.
+    """Return which k each criterion takes by itself: ``column``, ``criterion``, ``takes``, ``k``, ``measure``, its
+    ``value`` there.
 
     k is missing where a criterion takes none. The last row is the service's rule. table: `criteria` with gaps.
     """
@@ -156,6 +167,7 @@ def verdicts(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
                 "criterion": name,
                 "takes": takes,
                 "k": math.nan if k is None else float(k),
+                "measure": MEASURES[column],
                 "value": math.nan if k is None else float(by_k[k][column]),
             }
             for column, name, takes, k in rules
@@ -277,7 +289,7 @@ def _two(table: pd.DataFrame, of: int) -> Exhibit:
     verdict = (
         "it only parts the active from the rest: those with more orders also bought later and for more"
         if active
-        else "its groups differ by more than being active: those with more orders did not both buy later and for more"
+        else "it is another cut than active or not: those with more orders did not also buy both later and for more"
     )
     return Exhibit(
         "k-two",

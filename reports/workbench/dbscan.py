@@ -21,6 +21,9 @@ from reports.workbench.theme import CONTRAST, PLAIN, styled
 NOISE = -1
 """DBSCAN's label of who is in no dense place."""
 
+STEPS = 0.25
+"""Share of the customers from which places of one and the same number of orders are called what DBSCAN sees."""
+
 
 def min_samples_for(d: int) -> int:
     """Return DBSCAN's min_samples for d features, the customer himself among them: 2 d.
@@ -104,10 +107,11 @@ def places_exhibit(table: pd.DataFrame) -> Exhibit:
     single = table[table["fewest_orders"] == table["most_orders"]]
     orders = [f"{value:.0f}" for value in sorted(set(single["fewest_orders"]))]
     held = float(single["customer_share"].sum())
+    steps = "there density follows the steps of a count, not kinds of customers." if held >= STEPS else "a small part."
     said_of = (
-        f"{len(single)} of {count(len(table), 'cluster')}, {share(held)} of the customers, hold only people "
-        f"with one and the same number of orders ({listed(orders)}): there density follows the steps of a count, not "
-        "kinds of customers."
+        f"{len(single)} of {count(len(table), 'cluster')}, {share(held)} of the customers, "
+        f"{'holds' if len(single) == 1 else 'hold'} only people with one and the same number of orders "
+        f"({listed(orders)}): {steps}"
         if len(single)
         else f"None of the {count(len(table), 'cluster')} holds only people with one and the same number of orders."
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 from math import comb
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,6 +70,12 @@ def test_another_shop_gets_other_sentences(few: Study, real: Study | None) -> No
     other = planted(few) if real is None else replace(real, customers=real.clustered.iloc[::20])
     pairs = zip(section(few).exhibits, section(other).exhibits, strict=True)
     assert all(ours.sentence != theirs.sentence for ours, theirs in pairs)
+
+
+def test_one_segment_has_no_borders_to_compare(few: Study) -> None:
+    bundle = few.bundle
+    alone = msgspec.structs.replace(bundle, centroids=bundle.centroids[:1], segments=bundle.segments[:1])
+    assert "one segment" in section(replace(few, bundle=alone)).notes[0]
 
 
 def test_shops_with_nothing_to_compare_get_a_note(sample: Study) -> None:

@@ -94,11 +94,13 @@ def test_each_criterion_takes_its_own_k_and_the_service_takes_the_choices() -> N
         "the service's rule": 4,
     }
     assert found["k"].isna().tolist() == [name == "gap statistic" for name in found.index]
+    assert found["measure"].iloc[[0, -1]].tolist() == ["WCSS", "mean ARI"]
     assert found["value"].drop("gap statistic").tolist() == [450, 0.43, 30, 0.8, 0.98, 0.91]
 
 
 def test_the_wcss_and_the_bend_are_the_services_own_and_progress_is_told(few: Study) -> None:
     told: list[str] = []
+    few = replace(few, customers=few.clustered.iloc[::3])
     given = section(replace(few, choice=None), lambda stage, _done, _of: told.append(stage))
     assert set(told) == {"choosing k", "gap statistic"}
     drawn = given.exhibits[1].data.set_index("k")

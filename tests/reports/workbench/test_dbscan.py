@@ -54,7 +54,16 @@ def test_places_are_described_by_their_customers(few: Study) -> None:
     assert table.index.is_monotonic_decreasing
     said = places_exhibit(dense_places(customers, labels)).sentence
     assert "1 of 2 clusters" in said
+    assert ("steps of a count" in said) == (len(two) / len(customers) >= 0.25)
     assert "number of orders (2)" in said
+
+
+def test_a_place_of_one_count_is_called_small_where_it_is(few: Study) -> None:
+    rare = few.clustered["frequency"] == 5
+    said = places_exhibit(dense_places(few.clustered, rare.to_numpy().astype(np.int64))).sentence
+    assert f"1 of 2 clusters, {rare.mean() * 100:.1f} % of the customers, holds only people" in said
+    assert "a small part" in said
+    assert "steps of a count" not in said
 
 
 def test_places_of_mixed_customers_are_not_called_steps_of_a_count(few: Study) -> None:
