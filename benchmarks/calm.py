@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.choosing_k import coordinates
 from benchmarks.retail import FILE, Retail, read
-from benchmarks.weekly_quality import MARGIN, UNTIL, course
+from benchmarks.weekly_quality import MARGIN, course
 from features.vector import COORDINATE_SCALE, RFM
 from models.bundle import FIRST_CLUSTER_ID, Bundle, centroid_array, scale_array
 from models.centroids import distances_under, publish_labels
@@ -98,7 +98,7 @@ def of_offsets(retail: Retail, k: int, offsets: Sequence[int]) -> Iterator[tuple
         "back",
     )
     for offset in offsets:
-        row = next(row for row in choose_k(coordinates(retail, UNTIL, RFM, offset)).table if row.k == k)
+        row = next(row for row in choose_k(coordinates(retail, retail.until, RFM, offset)).table if row.k == k)
         found = comparison(replay_of(retail, k, (MARGIN,), offset), 0)
         yield (
             str(offset),

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from benchmarks.retail import FILE, day_of, read
+from benchmarks.retail import FILE, read
 from features.ledger import Ints, expire, from_lines
 from features.vector import COORDINATE_SCALE, RFM, Floats, vectors
 from models.bundle import Bundle, Change, centroid_array, segment_ids
@@ -221,9 +221,8 @@ def main() -> None:
             flush=True,
         )
     retail = read(args.path)
-    day = day_of("2011-12-10")
-    ledger, _ = expire(from_lines(retail.lines), day - 365)
-    seen = vectors(ledger, len(retail.customers), day, np.zeros(len(retail.customers), np.int64), RFM)
+    ledger, _ = expire(from_lines(retail.lines), retail.until - 365)
+    seen = vectors(ledger, len(retail.customers), retail.until, np.zeros(len(retail.customers), np.int64), RFM)
     changed, compared = renamed(seen.coordinates(RFM, 1)[seen.clustered], args.k, args.fits)
     share = changed / compared
     print(f"names: over {args.fits} fits the rule names {changed} of {compared} continuing ids otherwise ({share:.1%})")

@@ -1,4 +1,4 @@
-"""The real file as it stands on its last day: ledger, model and published labels; what comes next starts from them.
+"""A file as it stands on the day after its last: ledger, model and published labels; what comes next starts there.
 
 The model is fitted on that day's customers. Labels are those of daily sweeps over the last weeks under it, so some are
 held by the margin where another cluster is nearer.
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.retail import Retail, day_of
+from benchmarks.retail import Retail
 from features.ledger import Ints, Ledger, expire, fold, from_lines
 from features.vector import vectors
 from models.bundle import Bundle
 from models.scoring import score
 from models.selection import Terms, fit, found
 
-TODAY, HORIZON = day_of("2011-12-10"), 365
+HORIZON = 365
 SWEEPS = 28
 
 
@@ -36,7 +36,7 @@ def present(
     retail: Retail, features: tuple[str, ...], *, margin: float = 0.95, recency_offset: int = 1, k: int = 4
 ) -> Present:
     """Return everybody on the day after the file's last, under a model over `features`."""
-    lines, n, day = retail.lines, len(retail.customers), TODAY
+    lines, n, day = retail.lines, len(retail.customers), retail.until
     first_day = np.full(n, day, np.int64)
     np.minimum.at(first_day, lines.owner, lines.day)
     ledger, _ = expire(from_lines(lines), day - HORIZON)

@@ -1,6 +1,6 @@
 """Does the sentinel cry wolf, and does it cry in time: a year day by day, then the same year with seeded faults.
 
-    python -m benchmarks.sentinel [--json] [--every 3] [--seeds 200] [PATH]
+    python -m benchmarks.sentinel [--json] [--every 3] [--seeds 200] [--alone] [PATH]
 
 1 years     UCI Online Retail (or PATH), the committed sample, a made-up CD shop: alarms, information, day by day
 2 faults    from every third day with a reference on, in turn: prices x3, pence for pounds (all, a third of the orders,
@@ -9,6 +9,7 @@
             caught    share of the starts whose first day alarms; late: alarms on days 2 to 7; missed: not in 7 days
 3 chance    stationary shops of 3 to 3,000 orders a day, so many seeds: false alarms a day
 4 others    river's detectors fed each order by itself: how often they report a change in the real year
+              (--alone leaves out the shops beside PATH, and chance)
 5 population  the index of each week against the one before: coordinates by decile, and the published segments
 """
 
@@ -28,7 +29,7 @@ import numpy as np
 from river import drift
 
 from benchmarks.retail import FILE, day_of, read
-from benchmarks.weekly_quality import FROM, MARGIN, course
+from benchmarks.weekly_quality import MARGIN, course
 from consumer.history.csv_source import read_history
 from features.ledger import MONEY, Ints, Lines, from_lines
 from features.vector import RFM, Flags, vectors
@@ -357,13 +358,13 @@ def segments(path: Path, k: int = 4) -> dict[str, Any]:
             labels = Published(MARGIN, np.zeros(over.customers, np.int64))
             replay = Replay("population", learner_named("population"), first, (labels,), time.process_time)
         replay.turn(day)
-        if (day.day - FROM) % 7 == 0:
+        if (day.day - over.first) % 7 == 0:
             after = np.bincount(replay.published[0].labels, minlength=11 + k).astype(np.int64)
             if before is not None:
                 findings += inspect_population(day.day, {"segments": (before, after)})
                 indices.append(stability(before, after).index)
             before = after
-        if day.day > FROM:
+        if day.day > over.first:
             replay.learn(day, nobody, over.refine_every)
         replay.events(day)
     return {"weeks": len(indices), "findings": [f.sentence for f in findings], "greatest index": round(max(indices), 4)}
@@ -373,20 +374,20 @@ def _iso(day: int) -> str:
     return str(np.datetime64(day, "D"))
 
 
-def run(path: Path, every: int, seeds: int) -> dict[str, Any]:
-    """Measure everything; what is done is told on stderr."""
-    shops = {
-        path.name: year_of(read_history([path]).lines(with_ids=False)),
-        SAMPLE.name: year_of(read_history([SAMPLE]).lines(with_ids=False)),
-        "made-up CD shop": year_of(shop(1, 365, 60)),
-    }
+def run(path: Path, every: int, seeds: int, *, alone: bool) -> dict[str, Any]:
+    """Measure everything, or what a file alone tells; what is done is told on stderr."""
+    shops = {path.name: year_of(read_history([path]).lines(with_ids=False))}
+    if not alone:
+        shops[SAMPLE.name] = year_of(read_history([SAMPLE]).lines(with_ids=False))
+        shops["made-up CD shop"] = year_of(shop(1, 365, 60))
     found: dict[str, Any] = {}
     for index, (name, year) in enumerate(shops.items()):
         found[name] = {"year": quiet(year), "population": weeks(year.lines)}
         found[name]["faults"] = faults(year, every if index == 0 else 4 * every)
         print(name, "done", file=sys.stderr, flush=True)
-    found["chance"] = chance(seeds)
-    print("chance done", file=sys.stderr, flush=True)
+    if not alone:
+        found["chance"] = chance(seeds)
+        print("chance done", file=sys.stderr, flush=True)
     found["segments"] = segments(path)
     found["each order by itself"] = each_order(shops[path.name].lines)
     return found
@@ -399,8 +400,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--every", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--alone", action="store_true")
     args = parser.parse_args()
-    found = run(args.path, args.every, args.seeds)
+    found = run(args.path, args.every, args.seeds, alone=args.alone)
     if args.json:
         json.dump(found, sys.stdout, indent=2)
         return
@@ -420,7 +422,7 @@ def main() -> None:
                 ("caught", "late", "missed") if "caught" in first else ("told_on_day_1", "told_in_7_days", "alarmed")
             )
             print(f"  {fault:<40}" + "".join(f"{first[c]:>9} {second[c]:>9} " for c in columns))
-    for name in ("chance", "segments", "each order by itself"):
+    for name in (each for each in ("chance", "segments", "each order by itself") if each in found):
         print(f"\n{name}:", json.dumps(found[name], indent=2))
 
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.weekly_quality [--json] [--k 4] [--learners population,frozen,minibatch,river] [PATH]
 
-Bootstrap on the part before 2011-06-01, then each day until 2011-12-10, by reports/learners.py, which says what is
-compared. Refinements fall on the weekday after the check, so the checked model is as old as a model gets.
+Bootstrap on the first half, then each day of the rest (of the real file 2011-06-01 to 2011-12-10), by
+reports/learners.py, which says what is compared. Refinements fall on the weekday after the check, so the checked model
+is as old as a model gets.
 """
 
 from __future__ import annotations
@@ -16,19 +17,18 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.retail import FILE, Retail, day_of, read
+from benchmarks.retail import FILE, Retail, read
 from features.vector import RFM
 from models.selection import Terms
 from reports.learners import CONTESTANTS, Comparison, Course, Replay, comparison, contestants, replayed
 
 HORIZON, MARGIN = 365, 0.95
-FROM, UNTIL = day_of("2011-06-01"), day_of("2011-12-10")
 
 
 def course(retail: Retail, recency_offset: int = 1) -> Course:
     """Return the course that all figures of the documents are from."""
-    terms = Terms(FROM, RFM, "population", HORIZON, MARGIN, recency_offset)
-    return Course(retail.lines, len(retail.customers), UNTIL, terms)
+    terms = Terms(retail.first, RFM, "population", HORIZON, MARGIN, recency_offset)
+    return Course(retail.lines, len(retail.customers), retail.until, terms)
 
 
 def run(retail: Retail, learners: tuple[str, ...] = CONTESTANTS, k: int = 4) -> list[Replay]:
@@ -38,7 +38,7 @@ def run(retail: Retail, learners: tuple[str, ...] = CONTESTANTS, k: int = 4) -> 
 
 def table(retail: Retail, replays: list[Replay]) -> dict[str, Comparison]:
     """Return each learner's figures."""
-    events = int((retail.lines.day >= FROM).sum())
+    events = int((retail.lines.day >= retail.first).sum())
     return {replay.name: comparison(replay, events) for replay in replays}
 
 

@@ -20,7 +20,7 @@ from consumer.stored import read_msgpack
 from features.ledger import Ints
 from features.store import Fence, Store, StoreError, StoreRefused
 from models.bundle import Bundle, same_space, segment_ids, successor
-from models.candidate import Candidate, is_proposed
+from models.candidate import Candidate, Cause, is_proposed
 from models.checkup import Checkup, check_up, week_before
 from models.learner import Evidence, Learner, challenge_due, refinement_due
 from models.population import Statistics, StatisticsError, dying
@@ -46,7 +46,10 @@ class Registry(Protocol):
 
 
 Renewal = Literal["adopt", "propose", "off"]
-"""What a challenger that wins and a rescue become: the model, a candidate for a person to promote, or nothing."""
+"""What a challenger that wins and a rescue become: the model, a candidate for a person to promote, or nothing.
+
+One that is better and puts many customers elsewhere is a candidate under `adopt` too.
+"""
 
 
 class Learned(NamedTuple):
@@ -61,10 +64,14 @@ class Learned(NamedTuple):
 
 
 class Renewed(NamedTuple):
-    """What is to take the day's model's place, if anything; gain: of the challenger (models.challenger), if one was."""
+    """What is to take the day's model's place, if anything, and whether at once or when a person says so.
+
+    gain: of the challenger (models.challenger), if there was one.
+    """
 
     candidate: Candidate | None = None
     gain: float | None = None
+    is_adopted: bool = False
 
 
 def deadline_of(clock: Clock) -> float:
@@ -158,56 +165,53 @@ class Leader:
         sample = evidence.sample if evidence.refine else None
         if self._renewal == "off" or made.schema < 2 or not len(evidence.sample):
             return Learned(made, sample)
-        candidate, gain = self._renewed(made, evidence, current)
+        candidate, gain, is_adopted = self._renewed(made, evidence, current)
         if gain is not None:
             sample = evidence.sample
         if candidate is None:
             return Learned(made, sample, gain)
         # It takes the place of the day's model, and follows what that one follows.
         bundle = msgspec.structs.replace(candidate.bundle, version=made.version, parent=made.parent)
-        if self._renewal == "adopt":
+        if is_adopted:
             return Learned(bundle, sample, None if gain is None else 1.0)
         self._registry.propose(msgspec.structs.replace(candidate, bundle=bundle))
         return Learned(made, sample, gain)
 
     def _renewed(self, made: Bundle, evidence: Evidence, current: Bundle) -> Renewed:
-        """Return a rescue where a cluster is dying, else the challenger where one is due and wins.
+        """Return a rescue where a cluster is dying, else the challenger where one is due and better.
 
-        Where a person is to choose, what waits for him already is not asked again.
+        One that would put many customers elsewhere is for a person to choose, whatever the setting; what waits for him
+        already is not asked again.
         """
         from models.challenger import challenge, dying_segments, rescue  # scikit-learn takes seconds
         from models.selection import SelectionError
 
-        waiting = self._waiting_candidates()
-        if waiting is None:
-            return Renewed()
+        adopts, over = self._renewal == "adopt", current.version
         lost = dying_segments(made, evidence.sample)
-        if lost and not is_proposed("rescue", lost, waiting):
+        if lost and (adopts or not self._is_waiting("rescue", lost)):
             rescued = rescue(made, evidence.sample, evidence.day)
             if rescued is not None:
                 why = "a cluster had hardly anybody left"
-                return Renewed(Candidate(rescued, why, cause="rescue", over=current.version, dying=lost))
+                return Renewed(Candidate(rescued, why, cause="rescue", over=over, dying=lost), is_adopted=adopts)
         if not challenge_due(current, evidence.day):
             return Renewed()
         try:
-            found = challenge(made, evidence.sample, evidence.day)
+            challenger, gain, overlap = found = challenge(made, evidence.sample, evidence.day)
         except SelectionError:  # fewer different customers than clusters: nothing to fit
             return Renewed()
-        if not found.wins or is_proposed("challenger", (), waiting):
-            return Renewed(gain=found.gain)
-        why = "a fit from scratch is clearly better"
-        winner = Candidate(found.challenger, why, found.gain, found.overlap, cause="challenger", over=current.version)
-        return Renewed(winner, found.gain)
+        adopts &= found.wins
+        if not found.is_better or (not adopts and self._is_waiting("challenger", ())):
+            return Renewed(gain=gain)
+        why = "a fit from scratch is clearly better" + ("" if found.wins else " and puts many customers elsewhere")
+        return Renewed(Candidate(challenger, why, gain, overlap, cause="challenger", over=over), gain, adopts)
 
-    def _waiting_candidates(self) -> dict[int, Candidate] | None:
-        """Return the candidates that wait for a person, none where nobody is asked; None where they cannot be read."""
-        if self._renewal != "propose":
-            return {}
+    def _is_waiting(self, cause: Cause, dying: tuple[int, ...]) -> bool:
+        """Say whether a person is asked that already, or could not be: where the candidates cannot be read."""
         try:
-            return self._registry.pending()
+            return is_proposed(cause, dying, self._registry.pending())
         except StoreRefused as error:  # what a person is to look at is no reason to go without the day's model
             self._observer.trouble("reading the candidates", error)
-            return None
+            return True
 
     def _fits(self, snapshot: SnapshotRecord | None, current: Bundle) -> TypeGuard[SnapshotRecord]:
         """Say whether a snapshot counts the present model's clusters: one that came late may tell of others."""

@@ -38,9 +38,14 @@ class Challenge(NamedTuple):
     overlap: float
 
     @property
+    def is_better(self) -> bool:
+        """Whether the challenger's inertia is clearly less."""
+        return self.gain > LEAST_GAIN
+
+    @property
     def wins(self) -> bool:
-        """Whether the challenger may be adopted without asking anybody."""
-        return self.gain > LEAST_GAIN and self.overlap >= LEAST_OVERLAP
+        """Whether the challenger may be adopted without asking anybody: it is better, and mostly the same."""
+        return self.is_better and self.overlap >= LEAST_OVERLAP
 
 
 def challenge(bundle: Bundle, coordinates: Ints, day: int) -> Challenge:

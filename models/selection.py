@@ -217,7 +217,10 @@ def silhouette(z: Floats, labels: Ints, seed: int = 0) -> float:
     chosen = np.random.default_rng(seed).permutation(len(z))[:SILHOUETTE_SAMPLE]
     clusters = len(np.unique(labels[chosen]))
     # The sample of a tiny cluster may be empty; the silhouette wants 2 clusters and a customer more than these.
-    return float(silhouette_score(z[chosen], labels[chosen])) if 1 < clusters < len(chosen) else float("nan")
+    if not 1 < clusters < len(chosen):
+        return float("nan")
+    with threadpool_limits(limits=1):
+        return float(silhouette_score(z[chosen], labels[chosen]))
 
 
 def _sample(z: Floats, seed: int) -> Floats:

@@ -139,7 +139,7 @@ def inspect_model(
                 expected=1.0,
                 found=inertia_ratio,
                 message=f"{inertia_ratio - 1:.1%} above the best of fresh batch fits on the same customers",
-                advice="the next refinement should mend it; else lower SEGMENTER_REFINE_EVERY_DAYS or bootstrap again",
+                advice="the next refinement should mend it; else look at the challenger in `segmenter model list`",
             )
         )
     if silhouette is not None and silhouette < SILHOUETTE_INFORMATION:

@@ -183,6 +183,7 @@ def test_the_day_s_challenger_says_how_far_the_model_was_from_a_fresh_fit(
     measured = {v: each for v, each in world.registry.checked.items() if each.inertia_ratio is not None}
     assert [each.inertia_ratio for each in measured.values()] == [ratio] * 2, "the model is the fit itself, or far off"
     assert {world.registry.versions[v].created_by == "refit" for v in measured} == {wins}
+    assert [each.overlap for each in world.registry.candidates.values()] == ([] if wins else [0.5]), "a person chooses"
     alarmed = {finding.kind for each in measured.values() for finding in each.alarms}
     assert ("inertia" in alarmed) == (not wins)
 

@@ -59,6 +59,8 @@ def test_a_model_in_a_bad_optimum_meets_a_challenger_as_good_as_batch() -> None:
 def test_a_challenger_wins_by_a_clear_gain_that_moves_few() -> None:
     wins = [Challenge(bundle_of(), gain, overlap).wins for gain, overlap in [(1.02, 0.95), (1.005, 0.99), (1.3, 0.8)]]
     assert wins == [True, False, False]
+    better = [Challenge(bundle_of(), gain, 0.8).is_better for gain in (1.02, 1.005)]
+    assert better == [True, False], "a person may want a better clustering of other people"
 
 
 def test_the_order_in_which_partitions_give_their_sample_changes_nothing() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.calm import steps
-from benchmarks.retail import read
-from benchmarks.weekly_quality import FROM, MARGIN, UNTIL, run, table
+from benchmarks.retail import day_of, read
+from benchmarks.weekly_quality import MARGIN, run, table
 from reports.learners import CONTESTANTS, Comparison, Replay
 
 
@@ -25,7 +25,7 @@ def found(real_dataset: Path, replays: list[Replay]) -> dict[str, Comparison]:
 def test_each_week_from_june_to_december_is_checked(replays: list[Replay]) -> None:
     for replay in replays:
         days = [check.day for check in replay.checks]
-        assert days == list(range(FROM + 7, UNTIL + 1, 7))
+        assert days == list(range(day_of("2011-06-08"), day_of("2011-12-10") + 1, 7))
         assert len(days) == 27
 
 
