@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = (
@@ -57,20 +57,29 @@ def chromium() -> str:
 
 
 @contextmanager
-def opened(file: Path, *, width: int, dark: bool = False) -> Iterator[Opened]:
-    """Open a file of this machine in the browser, in a window `width` pixels wide."""
+def running() -> Iterator[Browser]:
+    """Start the browser; one at a time in a process."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(QUIET))
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
-        found, own = Opened(page), file.resolve().as_uri()
-        page.on("console", lambda message: found.troubles.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: found.troubles.append(str(error)))
-        page.on("request", lambda request: found.requests.append(request.url) if request.url != own else None)
         try:
-            page.goto(own)
-            yield found
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def opened(browser: Browser, file: Path, *, width: int, dark: bool = False) -> Iterator[Opened]:
+    """Open a file of this machine in a window `width` pixels wide."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
+    found, own = Opened(page), file.resolve().as_uri()
+    page.on("console", lambda message: found.troubles.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: found.troubles.append(str(error)))
+    page.on("request", lambda request: found.requests.append(request.url) if request.url != own else None)
+    try:
+        page.goto(own)
+        yield found
+    finally:
+        page.close()
 
 
 def _installed() -> str | None:

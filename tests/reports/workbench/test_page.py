@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,18 +14,23 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from playwright.sync_api import Browser
 
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.page import cell, csv_of, page
 from reports.workbench.report import html, sections, tables
 from reports.workbench.study import Study, pseudonymous
 from reports.workbench.theme import styled
-from tests.harness.browser import opened
+from tests.harness.browser import Opened, opened, running
 
 AXES = """plot => Object.fromEntries(Object.entries(plot._fullLayout)
   .filter(([name, axis]) => /^[xy]axis\\d*$/.test(name) && axis.visible && axis.showticklabels)
   .map(([name, axis]) => [name, axis.title.text]))"""
 """The title of each axis that has labels, as the browser drew it."""
+
+INKS = """() => [...new Set([...document.querySelectorAll(".infolayer text, [class*=tick] > text")]
+  .filter(text => !text.closest(".annotation-text-g")).map(text => getComputedStyle(text).fill))]"""
+"""The colours of titles, labels and legends in all plots."""
 
 EVIL = "</script><script>document.body.dataset.owned = 1</script>"
 
@@ -59,51 +65,71 @@ def written(hidden: Study, found: list[Section], tmp_path_factory: pytest.TempPa
     return file
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1440, False), (390, True)])
-def test_every_plot_is_drawn_with_titled_axes_and_nothing_is_asked_of_the_network(
-    written: Path, width: int, dark: bool
-) -> None:
-    with opened(written, width=width, dark=dark) as browser:
-        page = browser.page
-        page.wait_for_function("document.body.dataset.drawn", timeout=60_000)
-        plots = page.locator(".plot")
-        assert plots.count() == int(page.evaluate("document.body.dataset.drawn")) > 15
-        for plot in plots.all():
-            name = plot.get_attribute("aria-label") or ""
-            assert len(name) > 20
-            marks = plot.locator(
-                ".barlayer path, .scatterlayer path, .boxlayer path, .heatmaplayer image, .sankey-link, "
-                ".violinlayer path, .polarlayer path"
-            )
-            assert marks.count() > 0, f"nothing is drawn: {name}"
-            axes = plot.evaluate(AXES)
-            assert all(axes.values()), f"an axis of {axes} has no title: {name}"
-        assert browser.troubles == []
-        assert browser.requests == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        ink = page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill")
-        assert ink == ("rgb(230, 237, 243)" if dark else "rgb(27, 31, 36)")
-        page.emulate_media(media="print")  # paper is white, whatever the screen was
-        assert page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill") == "rgb(27, 31, 36)"
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    with running() as started:
+        yield started
 
 
-def test_a_keyboard_reaches_the_report_its_tables_and_its_files(written: Path) -> None:
-    with opened(written, width=1440) as browser:
-        page = browser.page
-        page.wait_for_function("document.body.dataset.drawn", timeout=60_000)
+@pytest.fixture(scope="module")
+def wide(browser: Browser, written: Path) -> Iterator[Opened]:
+    """The report on a desk, all plots drawn."""
+    with opened(browser, written, width=1440) as found:
+        found.page.wait_for_function("document.body.dataset.drawn", timeout=60_000)
+        yield found
+
+
+@pytest.fixture
+def phone(browser: Browser, written: Path) -> Iterator[Opened]:
+    """The report on a phone at night, all plots drawn."""
+    with opened(browser, written, width=390, dark=True) as found:
+        found.page.wait_for_function("document.body.dataset.drawn", timeout=60_000)
+        yield found
+
+
+def test_a_keyboard_reaches_the_report_its_tables_and_its_files(wide: Opened) -> None:
+    page = wide.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the report"
+    reached = set()
+    for _ in range(40):
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "Skip to the report"
-        reached = set()
-        for _ in range(40):
-            page.keyboard.press("Tab")
-            reached.add(page.evaluate("document.activeElement.tagName + '.' + document.activeElement.className"))
-        assert {"A.", "DIV.scroll"} <= reached
-        with page.expect_download() as download:
-            page.locator("a[download]").first.click()
-        assert download.value.suggested_filename == "segments-at-a-glance.csv"
+        reached.add(page.evaluate("document.activeElement.tagName + '.' + document.activeElement.className"))
+    assert {"A.", "DIV.scroll"} <= reached
+    with page.expect_download() as download:
+        page.locator("a[download]").first.click()
+    assert download.value.suggested_filename == "segments-at-a-glance.csv"
 
 
-def test_what_people_typed_is_text_everywhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("screen", ["wide", "phone"])
+def test_every_plot_is_drawn_with_titled_axes_and_nothing_is_asked_of_the_network(
+    screen: str, request: pytest.FixtureRequest
+) -> None:
+    shown: Opened = request.getfixturevalue(screen)
+    page, width, dark = shown.page, *((1440, False) if screen == "wide" else (390, True))
+    plots = page.locator(".plot")
+    assert plots.count() == int(page.evaluate("document.body.dataset.drawn")) > 15
+    for plot in plots.all():
+        name = plot.get_attribute("aria-label") or ""
+        assert len(name) > 20
+        marks = plot.locator(
+            ".barlayer path, .scatterlayer path, .boxlayer path, .heatmaplayer image, .sankey-link, "
+            ".violinlayer path, .polarlayer path"
+        )
+        assert marks.count() > 0, f"nothing is drawn: {name}"
+        axes = plot.evaluate(AXES)
+        assert all(axes.values()), f"an axis of {axes} has no title: {name}"
+    assert shown.troubles == []
+    assert shown.requests == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ink = "rgb(230, 237, 243)" if dark else "rgb(27, 31, 36)"
+    assert page.evaluate(INKS) == [ink]
+    page.emulate_media(media="print")  # paper is white, whatever the screen was
+    assert page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill") == "rgb(27, 31, 36)"
+
+
+def test_what_people_typed_is_text_everywhere(browser: Browser, tmp_path: Path) -> None:
     data = pd.DataFrame({"product": [EVIL, "=cmd()"], "value": [1.0, -2.5]})
     figure = styled(go.Figure(go.Bar(x=data["product"], y=data["value"])), x=EVIL, y="value")
     exhibit = Exhibit("one", EVIL, EVIL, data, figure)
@@ -112,12 +138,12 @@ def test_what_people_typed_is_text_everywhere(tmp_path: Path) -> None:
     )
     file = tmp_path / "page.html"
     file.write_text(text, encoding="utf-8")
-    with opened(file, width=800) as browser:
-        browser.page.wait_for_function("document.body.dataset.drawn", timeout=60_000)
-        assert browser.page.evaluate("document.body.dataset.owned") is None
-        assert browser.page.locator("h1").inner_text() == EVIL
-        assert EVIL in (browser.page.locator("td").first.text_content() or "")
-        assert browser.troubles == []
+    with opened(browser, file, width=800) as found:
+        found.page.wait_for_function("document.body.dataset.drawn", timeout=60_000)
+        assert found.page.evaluate("document.body.dataset.owned") is None
+        assert found.page.locator("h1").inner_text() == EVIL
+        assert EVIL in (found.page.locator("td").first.text_content() or "")
+        assert found.troubles == []
 
 
 def test_a_csv_in_the_page_is_the_table_and_runs_in_no_spreadsheet() -> None:
