@@ -180,7 +180,7 @@ def _matrix(study: Study, moved: pd.DataFrame, first: int) -> Exhibit:
         f"{money(left['revenue_now'].sum(), study.currency)} before the second."
     )
     names = [name for name in study.customers["segment"].cat.categories if name in {*known["source"], *moved["target"]}]
-    sources = [*names, *[name for name in (ARRIVED, UNKNOWN) if name in set(moved["source"])]]
+    sources = [name for name in (*names, ARRIVED, UNKNOWN) if name in set(moved["source"])]
     grid = moved.pivot_table(index="source", columns="target", values="customers", aggfunc="sum")
     grid = grid.reindex(index=sources, columns=names).fillna(0).astype(int)
     of_row = grid.div(grid.sum(axis=1).replace(0, np.nan), axis=0) * 100

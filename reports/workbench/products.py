@@ -199,7 +199,7 @@ def _diversity(study: Study, bought: pd.DataFrame) -> Exhibit:
         f"Different products a customer, the median: {listed(told)}. The revenue of {widest['segment']} is spread "
         f"most, as over {widest['effective_products']:,.0f} products of equal revenue (of {widest['products']:,})."
     )
-    return Exhibit("product-diversity", "How many different products", said, found)
+    return Exhibit("product-diversity-by-segment", "How many different products", said, found)
 
 
 def named(found: pd.DataFrame, names: pd.Series) -> pd.DataFrame:

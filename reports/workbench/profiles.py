@@ -195,7 +195,7 @@ def _sizes(study: Study) -> Exhibit:
             go.Bar(name="revenue", x=found["segment"], y=found["revenue_share"] * 100, marker_color=CONTRAST),
         ]
     )
-    figure = styled(figure, x="segment", y="share of all customers, of the clusters' revenue [%]")
+    figure = styled(figure, x="segment", y="share of the whole [%]")
     return Exhibit("segment-sizes", "Share of customers and of revenue", said, found, figure)
 
 
@@ -212,9 +212,11 @@ def _medians(study: Study) -> Exhibit:
             f"The segments differ most in {MEASURES[first].noun}: {share(ratio[first], 0)} of the variance (log scale) "
             f"lies between them, medians from {low} to {high}; least in {MEASURES[last].noun} ({share(ratio[last])})."
         )
-    return Exhibit(
-        "segment-medians", f"Medians of every feature; money in {study.currency or 'currency units'}", said, found
-    )
+    # A row a feature: fourteen of them beside each other are wider than a page.
+    table = found.set_index("segment").T
+    table.insert(0, "median of", ["customers (their number)", *[axis(name, study.currency) for name in NAMES]])
+    table = table.rename_axis(index=None, columns=None).reset_index(drop=True)
+    return Exhibit("segment-medians", "Medians of every feature", said, table)
 
 
 def _rules(study: Study, found: pd.DataFrame) -> Exhibit:
@@ -265,7 +267,7 @@ def _radar(study: Study) -> Exhibit:
     figure.update_polars(
         bgcolor="rgba(0,0,0,0)",
         radialaxis={"range": [0, 100], "gridcolor": grid, "title": {"text": "mean percentile [0 to 100]"}},
-        angularaxis={"gridcolor": grid},
+        angularaxis={"gridcolor": grid, "rotation": 90},
     )
     said = f"50 is the mean of all; each segment stands farthest from it here: {listed(told)}."
     title = "Radar: mean percentile rank among the clustered customers, the most recent highest"
