@@ -5,7 +5,8 @@
 The course is that of benchmarks/weekly_quality.py, through the population learner.
 
     margins   one replay, its labels published under each: moves between clusters, those that go back within 7 days
-              (A -> B -> A), and the mean ARI of nearest and of published labels to batch
+              (A -> B -> A), those of them in which time and the model alone moved (unbidden), and the mean ARI of
+              nearest and of published labels to batch
     steps     customers who stand at one centroid, wandering a little each day, and from one day on at another: how many
               of them move exactly once, on that day; every pair of clusters, under each margin
     offsets   a replay each, with the recency coordinate log(days + offset): silhouette and stability over resamples as
@@ -65,7 +66,7 @@ def steps(models: Sequence[Bundle], margin: float, seed: int = 0) -> tuple[int, 
 
 def of_margins(retail: Retail, k: int) -> Iterator[tuple[str, ...]]:
     """Yield the rows of the table of margins, the head first."""
-    yield ("margin", "moves", "returns", "fall", "ARI", "published", "cost", "one move")
+    yield ("margin", "moves", "returns", "unbidden", "fall", "ARI", "published", "cost", "one move")
     replay = replay_of(retail, k, MARGINS)
     for i, margin in enumerate(MARGINS):
         found = comparison(replay, 0, i)
@@ -76,6 +77,7 @@ def of_margins(retail: Retail, k: int) -> Iterator[tuple[str, ...]]:
             str(margin),
             f"{found.moves:,}",
             f"{found.returns:,}",
+            f"{replay.published[i].unbidden:,}",
             f"{fall:.1%}",
             *(f"{ari:.4f}" for ari in aris),
             f"{once} of {of}",

@@ -100,21 +100,25 @@ class Published:
     """The labels that go out under one margin, int64 (n,), and how they moved.
 
     moves: from one cluster into another; returns: those of them that go back into the segment just left, at most
-    `RETURN_DAYS` after leaving it (A -> B -> A).
+    `RETURN_DAYS` after leaving it (A -> B -> A); unbidden: those of them in which he had a line of his own on neither
+    way, so that time and the model alone moved him.
     """
 
     margin: float
     labels: Ints
     moves: int = 0
     returns: int = 0
+    unbidden: int = 0
     _left: Ints = field(init=False)
     _moved_on: Ints = field(init=False)
+    _by_line: Flags = field(init=False)
 
     def __post_init__(self) -> None:
         self._left, self._moved_on = np.zeros_like(self.labels), np.zeros_like(self.labels)
+        self._by_line = np.zeros(len(self.labels), np.bool_)
 
-    def publish(self, day: int, who: Ints, labels: Ints) -> None:
-        """Take new labels of the customers `who`, each once."""
+    def publish(self, day: int, who: Ints, labels: Ints, *, by_line: bool = False) -> None:
+        """Take new labels of the customers `who`, each once; by_line: it is their own lines that are scored."""
         before = self.labels[who]
         changed = before != labels
         who, before, labels = who[changed], before[changed], labels[changed]
@@ -122,6 +126,8 @@ class Published:
         back = between & (labels == self._left[who]) & (day - self._moved_on[who] <= RETURN_DAYS)
         self.moves += int(between.sum())
         self.returns += int(back.sum())
+        self.unbidden += 0 if by_line else int((back & ~self._by_line[who]).sum())
+        self._by_line[who] = by_line
         self.labels[who], self._left[who], self._moved_on[who] = labels, before, day
 
 
@@ -144,7 +150,7 @@ class Replay:
     def turn(self, day: Day) -> None:
         """Take up the model made yesterday and publish everyone's label."""
         self.models.append(self.made)
-        self._publish(day.day, day.turn, np.arange(len(day.turn.clustered)))
+        self._publish(day.day, day.turn, np.arange(len(day.turn.clustered)), by_line=False)
 
     def check(self, day: Day, found: Batch) -> None:
         """Compare the day's model with batch."""
@@ -167,14 +173,14 @@ class Replay:
 
     def events(self, day: Day) -> None:
         """Publish what the day's lines change."""
-        self._publish(day.day, day.end, day.touched)
+        self._publish(day.day, day.end, day.touched, by_line=True)
 
-    def _publish(self, day: int, at: Moment, who: Ints) -> None:
+    def _publish(self, day: int, at: Moment, who: Ints, *, by_line: bool) -> None:
         bundle, table = self.models[-1], self._distances(at.coordinates[who])
         for each in self.published:
             under = msgspec.structs.replace(bundle, margin=each.margin)
             labels = publish_labels(each.labels[who], table, at.clustered[who], at.lapsed[who], under)
-            each.publish(day, who, labels)
+            each.publish(day, who, labels, by_line=by_line)
 
     def _distances(self, coordinates: Ints) -> Floats:
         return distances_under(self.models[-1], coordinates)

@@ -148,6 +148,15 @@ def test_a_return_goes_back_to_the_segment_just_left_within_seven_days(
     assert moved(*steps) == (moves, returns)
 
 
+@pytest.mark.parametrize(("away", "back", "unbidden"), [(0, 0, 1), (1, 0, 0), (0, 1, 0), (1, 1, 0)])
+def test_a_return_is_unbidden_where_the_customer_had_a_line_on_neither_way(away: int, back: int, unbidden: int) -> None:
+    published, who = Published(0.95, np.array([11])), np.array([0])
+    published.publish(1, who, np.array([12]), by_line=bool(away))
+    published.publish(4, who, np.array([12]), by_line=not away)  # nothing changes
+    published.publish(5, who, np.array([11]), by_line=bool(back))
+    assert (published.returns, published.unbidden) == (1, unbidden)
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 5), min_size=1, max_size=6)), max_size=40))
 def test_moves_and_returns_equal_a_loop_over_each_customers_own_history(steps: list[tuple[int, list[int]]]) -> None:
     segments = [1, 2, 11, 12, 13, 14]
