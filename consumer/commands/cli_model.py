@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from rich.console import RenderableType
 
-from consumer.commands.cli_output import Output, plain, table
+from consumer.commands.cli_output import Output, in_per_cent, plain, table
 from consumer.commands.place import Place
 from consumer.commands.population import Population, open_namespace, population, segment_profiles
 from consumer.history.profile import Profile
@@ -119,7 +119,7 @@ def _text(value: object) -> str:
 def segments_table(segments: tuple[Profile, ...], title: str | None) -> RenderableType:
     """Return one row a segment: size, share of revenue, medians."""
     rows = [
-        (s.id, s.name, s.customers, f"{s.share_of_customers:.1%}", f"{s.share_of_revenue:.1%}", *_medians(s))
+        (s.id, s.name, s.customers, f"{s.share_of_customers:.1%}", in_per_cent(s.share_of_revenue), *_medians(s))
         for s in segments
     ]
     columns = ["id>", "segment", "customers>", "share>", "revenue>", "days ago>", "orders>", "net>"]

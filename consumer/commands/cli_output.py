@@ -129,6 +129,11 @@ def plain(text: str) -> str:
     return escape("".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text))
 
 
+def in_per_cent(share: float | None) -> str:
+    """Return a share in 0 .. 1 as a table shows it, an empty cell for none."""
+    return "" if share is None else f"{share:.1%}"
+
+
 def cell(value: Any) -> str:
     """Return a value as a table shows it: thousands set apart, an empty cell for nothing."""
     if value is None:

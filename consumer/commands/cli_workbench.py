@@ -52,6 +52,9 @@ def report(  # noqa: PLR0913 -- each argument is an option of the command line
     hash_ids: Annotated[
         bool, typer.Option("--hash-ids", help="Keyed hashes in place of customer ids, for a report that is mailed.")
     ] = False,
+    actions: Annotated[
+        Path | None, typer.Option("--actions", help="A CSV of your own: segment,traits,campaign,channel,offer,kpi.")
+    ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Report on the running service's state instead of files.")
     ] = False,
@@ -69,7 +72,7 @@ def report(  # noqa: PLR0913 -- each argument is an option of the command line
     from consumer.commands.reporting import ReportPlan, report_files, report_live
     from consumer.history.history_files import HistoryFiles
 
-    plan, output = ReportPlan(out, k, compare, hash_ids), Output(as_json=as_json)
+    plan, output = ReportPlan(out, k, compare, hash_ids, actions), Output(as_json=as_json)
     if live:
         with placed(embedded, directory, namespace=namespace) as place:
             report_live(place, plan, output)

@@ -67,12 +67,13 @@ def run_export_segments(place: Place, out: Path, opt_out: Path | None, output: O
 def profile_table(study: Study, customers: pd.DataFrame) -> pd.DataFrame:
     """Return a row a segment that has anybody, the clusters first: counts, shares, net, and each feature's median.
 
-    Net is of the horizon, in the currency; shares are in 0 .. 1 of the customers given.
+    Net is of the horizon, in the currency; shares are in 0 .. 1, of the customers given and of the clusters' net.
     """
     grouped = customers.groupby("segment", observed=True)
     table = grouped.agg(segment_id=("segment_id", "first"), customers=("monetary", "size"), net=("monetary", "sum"))
     table["customer_share"] = table["customers"] / len(customers)
-    table["revenue_share"] = table["net"] / table["net"].sum()
+    inside = table["segment_id"].isin([segment.id for segment in study.bundle.segments])
+    table["revenue_share"] = (table["net"] / table.loc[inside, "net"].sum()).where(inside)
     medians = grouped[list(NAMES)].median().add_prefix("median_").round(6)
     table = table.join(medians).reset_index()
     table["segment"] = table["segment"].astype(str)

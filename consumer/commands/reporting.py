@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from consumer.history.history_files import HistoryFiles
 from consumer.partition import iso
 from consumer.settings import Settings
 from reports.workbench.page import TABLES, csv_of
+from reports.workbench.recommended_actions import Action, ActionsError, with_own
 from reports.workbench.report import html, sections, tables
 from reports.workbench.study import Study, pseudonymous
 
@@ -51,12 +52,22 @@ class Reported(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ReportPlan:
-    """What the options say. compare: (a day, the day of the report); k: None to choose it."""
+    """What the options say. compare: (a day, the day of the report); k: None to choose it; actions: a CSV."""
 
     out: Path
     k: int | None = None
     compare: tuple[str, str] | None = None
     hash_ids: bool = False
+    actions: Path | None = None
+
+    def actions_for(self, study: Study) -> Mapping[str, Action] | None:
+        """Return a person's own table of actions over the packaged one. Raises `Stop` for one that cannot be read."""
+        if self.actions is None:
+            return None
+        try:
+            return with_own(self.actions.read_text(encoding="utf-8-sig"), str(self.actions), study.segments)
+        except (OSError, UnicodeDecodeError, ActionsError) as error:
+            raise Stop(ExitCode.USAGE, f"--actions {self.actions}: {error}") from error
 
 
 def report_files(files: HistoryFiles, plan: ReportPlan, output: Output) -> None:
@@ -107,7 +118,7 @@ def _write(
 ) -> None:
     if plan.hash_ids:
         study = pseudonymous(study, namer(settings, output))
-    found = sections(study, progress, before)
+    found = sections(study, progress, before=before, own_actions=plan.actions_for(study))
     text = html(study, found).encode()
     sheets = tables(study, found)
     folder = _emptied(plan.out / TABLES)

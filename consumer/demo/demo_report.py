@@ -17,6 +17,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from consumer.commands.cli_output import in_per_cent
 from consumer.commands.place import DEFAULT_DIRECTORY, Place
 from consumer.commands.population import open_namespace, population, segment_profiles
 from consumer.demo.demo_view import Scene, step
@@ -206,5 +207,7 @@ def _segments(result: Result) -> Table:
         table.add_column(name, justify="left" if name == "segment" else "right", no_wrap=True)
     for s in result.segments:
         typical = ["" if v is None else f"{v:,.0f}" for v in (s.recency, s.frequency, s.monetary)]
-        table.add_row(s.name, f"{s.customers:,}", f"{s.share_of_customers:.1%}", f"{s.share_of_revenue:.1%}", *typical)
+        table.add_row(
+            s.name, f"{s.customers:,}", f"{s.share_of_customers:.1%}", in_per_cent(s.share_of_revenue), *typical
+        )
     return table

@@ -10,7 +10,7 @@ import numpy as np
 from consumer.scoring import first_days, within_horizon
 from features.codec import States
 from features.ledger import Ints
-from features.vector import RFM, Floats, vectors
+from features.vector import RFM, Flags, Floats, vectors
 from models.bundle import FIXED, Bundle
 from models.scoring import score
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # pandas and scikit-learn take seconds
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """One segment. Shares are in 0 .. 1 of all customers and of all net revenue in the horizon; the others are medians.
+    """One segment. share_of_customers: of all; share_of_revenue: of the clusters' net in the horizon, None outside
+    them, where a net may be below 0; both in 0 .. 1. The others are medians.
 
     recency: days; frequency: orders; monetary: currency units; None where nobody is there to have one.
     """
@@ -28,7 +29,7 @@ class Profile(msgspec.Struct, frozen=True):
     name: str
     customers: int
     share_of_customers: float
-    share_of_revenue: float
+    share_of_revenue: float | None
     recency: float | None
     frequency: float | None
     monetary: float | None
@@ -39,7 +40,11 @@ def profiles(labels: Ints, values: dict[str, Floats], bundle: Bundle) -> tuple[P
 
     labels: int64 (n,) of segment ids; values: `recency`, `frequency`, `monetary`, float64 (n,).
     """
-    revenue = values["monetary"].sum()
+    revenue = values["monetary"][np.isin(labels, [segment.id for segment in bundle.segments])].sum()
+
+    def share(rows: Flags) -> float:
+        return round(float(values["monetary"][rows].sum() / revenue), 4) if revenue else 0.0
+
     found = []
     for segment in (*bundle.segments, *reversed(FIXED)):
         rows = labels == segment.id
@@ -52,7 +57,7 @@ def profiles(labels: Ints, values: dict[str, Floats], bundle: Bundle) -> tuple[P
                 segment.name,
                 count,
                 round(count / max(len(labels), 1), 4),
-                round(float(values["monetary"][rows].sum() / revenue), 4) if revenue else 0.0,
+                None if segment in FIXED else share(rows),
                 *(_median(values[name][rows]) for name in RFM),
             )
         )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,11 @@ from features.vector import Floats
 
 MONTH = 30
 """Days of the library's month."""
+
+
+def available() -> bool:
+    """Say whether the extra is installed."""
+    return find_spec("pymc_marketing") is not None
 
 
 def fit_purchases(summary: pd.DataFrame) -> Any:

@@ -5,18 +5,22 @@ In short -> can it be believed -> what is sold -> scores -> how many segments ->
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pandas as pd
 
 from reports.workbench import (
+    actions,
     algorithms,
     choosing_k,
     churn,
     data_quality,
     exploration,
     method,
+    movement,
+    products,
+    profiles,
     projections,
     rfm_scores,
     summary,
@@ -24,14 +28,22 @@ from reports.workbench import (
 )
 from reports.workbench.exhibit import Section
 from reports.workbench.page import page
+from reports.workbench.recommended_actions import Action, packaged
 from reports.workbench.study import Study
 
 Progress = Callable[[str, int, int], None]
 """Told a stage's name, how much of it is done, and of how much."""
 
 
-def sections(study: Study, progress: Progress, before: int | None = None) -> list[Section]:
-    """Return every section of a study. before: the day that movement is counted from, None for a quarter earlier."""
+def sections(
+    study: Study, progress: Progress, *, before: int | None = None, own_actions: Mapping[str, Action] | None = None
+) -> list[Section]:
+    """Return every section of a study.
+
+    before: the day that movement is counted from, None for a quarter earlier. own_actions: by segment name, what to do,
+    in place of the packaged table.
+    """
+    recommended = packaged() if own_actions is None else own_actions
     makers: tuple[Callable[[], Section], ...] = (
         partial(summary.section, study, before),
         partial(data_quality.section, study),
@@ -40,6 +52,10 @@ def sections(study: Study, progress: Progress, before: int | None = None) -> lis
         partial(choosing_k.section, study, progress),
         partial(projections.section, study),
         partial(algorithms.section, study),
+        partial(profiles.section, study),
+        partial(products.section, study),
+        partial(movement.section, study, before, progress),
+        partial(actions.section, study, recommended),
         partial(churn.section, study, progress),
         partial(value.section, study, progress),
         partial(method.section, study),

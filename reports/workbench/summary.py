@@ -5,7 +5,6 @@ customers now and three months ago --> who brings the money, who came, who went,
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from features.transaction import date_of
@@ -39,8 +38,9 @@ def section(study: Study, before: int | None = None) -> Section:
 def segments(study: Study) -> pd.DataFrame:
     """Return a row a segment that has anybody, the clusters first.
 
-    Columns: ``segment``, ``customers``, ``customer_share``, ``net`` (currency units in the horizon), ``revenue_share``,
-    ``median_recency`` (days), ``median_orders``, ``median_net``.
+    Columns: ``segment``, ``customers``, ``customer_share``, ``net`` (currency units in the horizon), ``revenue_share``
+    (of the clusters' net; none outside them, where a net may be below zero), ``median_recency`` (days),
+    ``median_orders``, ``median_net``.
     """
     grouped = study.customers.groupby("segment", observed=True)
     table = grouped.agg(
@@ -52,8 +52,8 @@ def segments(study: Study) -> pd.DataFrame:
     ).reset_index()
     table["segment"] = table["segment"].astype(str)
     table.insert(2, "customer_share", table["customers"] / table["customers"].sum())
-    total = table["net"].sum()
-    table.insert(4, "revenue_share", table["net"] / total if total else np.nan)
+    inside = table["segment"].isin(study.segments)
+    table.insert(4, "revenue_share", (table["net"] / table.loc[inside, "net"].sum()).where(inside))
     return table
 
 
@@ -95,6 +95,12 @@ def _changes(study: Study, day: int) -> list[str]:
         f"changed their segment and {count(len(study.customers) - len(both), 'customer')} came for the first time."
     )
     said = [changed]
+    known_from = int(study.ledger.day.min())
+    if day - study.bundle.horizon_days < known_from:
+        said.append(
+            f"The data begin on {phrases.day(date_of(known_from))}: a look at {phrases.day(date_of(day))} knows "
+            f"{count(day - known_from, 'day')} of orders, not {study.bundle.horizon_days}: some moves are the data's."
+        )
     best = study.segments[0]
     left = moved[moved["segment"].astype(str) == best]
     if len(left):

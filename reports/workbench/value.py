@@ -79,6 +79,8 @@ def section(study: Study, progress: Progress = lambda _stage, _done, _of: None) 
     why = _too_little(days, study.day)
     if why:
         return _missing(why)
+    if not pymc_value.available():
+        return _missing(f"It needs the extra `clv`. Install it with: {INSTALL}")
     try:
         progress("value", 0, 3)
         held_out = tried(days, study.day - WINDOW, WINDOW)
@@ -89,8 +91,6 @@ def section(study: Study, progress: Progress = lambda _stage, _done, _of: None) 
         spend, refused = _spend(now)
         customers = foretold(study, now, model, spend)
         progress("value", 3, 3)
-    except ImportError as error:
-        return _missing(f"It needs the extra `clv` ({error}). Install it with: {INSTALL}")
     except ValueError as error:
         return _missing(f"The model could not be fitted: {error}.")
     exhibits = [

@@ -167,7 +167,7 @@ class TestExamples:
         out = sum(row["lines"] for row in found["funnel"] if row["kind"] == "out")
         assert rows["lines read"]["lines"] == out + rows["ledger: returns netted"]["lines"]
         assert sum(segment["customers"] for segment in found["segments"]) == found["customers"]
-        assert sum(segment["share_of_revenue"] for segment in found["segments"]) == pytest.approx(1, abs=1e-3)
+        assert sum(segment["share_of_revenue"] or 0 for segment in found["segments"]) == pytest.approx(1, abs=1e-3)
 
     def test_what_the_history_holds_counts_once(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         status, replayed = tour[1]["status"].json, tour[1]["replay"].json

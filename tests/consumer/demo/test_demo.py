@@ -75,7 +75,7 @@ class TestReport:
         _, report, _ = demo
         segments = report["segments"]
         assert sum(segment["customers"] for segment in segments) == report["customers"]
-        assert sum(segment["share_of_revenue"] for segment in segments) == pytest.approx(1, abs=1e-3)
+        assert sum(segment["share_of_revenue"] or 0 for segment in segments) == pytest.approx(1, abs=1e-3)
         assert len({segment["name"] for segment in segments}) == len(segments)
 
     def test_each_step_has_its_seconds(self, demo: tuple[Shell, Any, str]) -> None:
