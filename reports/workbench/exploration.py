@@ -19,7 +19,7 @@ from reports.workbench.lines import described, sales, sold
 from reports.workbench.phrases import count, money, share
 from reports.workbench.study import Study
 from reports.workbench.tables import greatest, rows
-from reports.workbench.theme import CONTRAST, DIVERGING, PLAIN, RAMP, styled
+from reports.workbench.theme import CONTRAST, DIVERGING, LOG_AXIS, LOG_TICKS, PLAIN, RAMP, styled
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MOST = 15
@@ -274,7 +274,7 @@ def _orders(customers: pd.DataFrame) -> Exhibit:
     )
     once = float((customers["frequency"] == 1).mean())
     figure = go.Figure(go.Bar(x=table["orders"], y=table["customers"], marker_color=PLAIN))
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(**LOG_AXIS)
     return Exhibit(
         "orders-a-customer",
         "Orders a customer",
@@ -402,7 +402,5 @@ def _correlations(table: pd.DataFrame, customers: int) -> Exhibit:
 
 def _log_ticks(figure: go.Figure, most: float, *, plus: int = 0) -> None:
     """Write an axis of decimal logarithms as the numbers themselves; plus: what was added before taking logarithms."""
-    ticks = [n for power in range(7) for n in (10**power, 3 * 10**power) if n <= most * 1.2]
-    if plus:
-        ticks = [0, *ticks]
-    figure.update_xaxes(tickvals=[float(np.log10(n + plus)) for n in ticks], ticktext=[f"{n:,}" for n in ticks])
+    ticks = [0.0] * bool(plus) + [tick for tick in LOG_TICKS if 1 <= tick <= most * 1.2]
+    figure.update_xaxes(tickvals=[float(np.log10(n + plus)) for n in ticks], ticktext=[f"{n:,g}" for n in ticks])

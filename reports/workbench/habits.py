@@ -243,7 +243,7 @@ def country_exhibit(study: Study, lines: pd.DataFrame) -> Exhibit | None:
         ]
     )
     figure.update_layout(barmode="stack")
-    figure = styled(figure, x="segment", y=f"customers outside {home} [% of the segment]")
+    figure = styled(figure, x="segment", y="abroad [% of the segment]")
     return Exhibit("countries-by-segment", f"Customers outside {home} by segment", sentence, drawn, figure)
 
 

@@ -30,6 +30,9 @@ LEAST_CUSTOMERS = 5
 LEAST_SHARE = 0.03
 """Support: so many customers of a segment, and such a share of its buyers, must have bought what is said about it."""
 
+UNSEEN = "\u200b"
+"""A space of no width."""
+
 
 def section(study: Study) -> Section:
     """Return the section; a note where the study has no lines or its files name no products."""
@@ -216,14 +219,15 @@ def _bars(study: Study, found: pd.DataFrame, column: str) -> go.Figure:
         [
             go.Bar(
                 name=name,
-                # Segments may have a product in common: each has its own bar.
-                y=[[name] * len(marks), marks["product"].to_list()],
+                # Segments may have a product in common, and plotly draws a name where it met it first: made unlike by
+                # what nobody sees, each segment's bars stay in their order.
+                y=[[name] * len(marks), [f"{product}{UNSEEN * place}" for product in marks["product"]]],
                 x=marks[column],
                 orientation="h",
                 marker_color=colours[name],
                 showlegend=False,
             )
-            for name, marks in parts(found, "segment")
+            for place, (name, marks) in enumerate(parts(found, "segment"))
         ]
     )
     figure.update_yaxes(autorange="reversed")

@@ -20,7 +20,7 @@ from reports.workbench.measures import MEASURES, axis, value
 from reports.workbench.phrases import count, day, listed, money, share
 from reports.workbench.study import Study
 from reports.workbench.tables import Row, long, parts, rows
-from reports.workbench.theme import CONTRAST, DIVERGING, PLAIN, segment_colours, styled
+from reports.workbench.theme import CONTRAST, DIVERGING, LOG_AXIS, PLAIN, segment_colours, styled
 
 RADAR = ("recency", "tenure", "frequency", "monetary", "basket_value", "basket_items")
 """What the radar shows: one feature for each side of a customer, none twice."""
@@ -271,7 +271,8 @@ def _radar(study: Study) -> Exhibit:
     )
     said = f"50 is the mean of all; each segment stands farthest from it here: {listed(told)}."
     title = "Radar: mean percentile rank among the clustered customers, the most recent highest"
-    return Exhibit("segment-radar", title, said, found, styled(figure, height=480))
+    styled(figure, height=500).update_layout(margin={"t": 90}, legend={"y": 1.12})  # above the topmost label
+    return Exhibit("segment-radar", title, said, found, figure)
 
 
 def _snake(study: Study) -> Exhibit:
@@ -367,7 +368,7 @@ def _box(study: Study, name: str) -> Exhibit:
         ]
     )
     figure = styled(figure, x="segment", y=axis(name, study.currency, "log scale"))
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(**LOG_AXIS)
     title = (
         f"{MEASURES[name].noun.capitalize()} by segment (log scale; box: middle half, whiskers: 5th to 95th per cent)"
     )

@@ -43,6 +43,12 @@ HEIGHT = 380
 """Pixels of a plot's height, the margins included."""
 
 
+LOG_TICKS = tuple(step * 10**power for power in range(-2, 8) for step in (1, 3))
+"""Where a log axis has labels; plotly's own pick is a digit at each line."""
+
+LOG_AXIS = {"type": "log", "tickvals": LOG_TICKS, "ticktext": [f"{tick:,g}" for tick in LOG_TICKS]}
+
+
 def segment_colours(bundle: Bundle) -> dict[str, str]:
     """Return a colour by segment name, the fixed segments included."""
     clusters = {segment.name: colour for segment, colour in zip(bundle.segments, PALETTE, strict=False)}

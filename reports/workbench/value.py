@@ -20,7 +20,7 @@ from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.phrases import count, day, money, share
 from reports.workbench.season import season_days, seasonal
 from reports.workbench.study import Study
-from reports.workbench.theme import CONTRAST, PALETTE, PLAIN, segment_colours, styled
+from reports.workbench.theme import CONTRAST, LOG_AXIS, PALETTE, PLAIN, segment_colours, styled
 from reports.workbench.value_tables import (
     bought,
     by_segment,
@@ -257,8 +257,8 @@ def _assumption(study: Study, now: pd.DataFrame) -> Exhibit:
             x=drawn["frequency"], y=drawn["spend"], mode="markers", marker={"color": PLAIN, "size": 4, "opacity": 0.4}
         )
     )
-    figure.update_xaxes(type="log")
-    figure.update_yaxes(type="log")
+    figure.update_xaxes(**LOG_AXIS)
+    figure.update_yaxes(**LOG_AXIS)
     found = correlation(now)
     verdict = (
         "near enough to none for Gamma-Gamma, which takes the two to be independent"
