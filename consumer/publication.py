@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consumer.messages import Outbox
+from consumer.cloudevents import CloudEvents
+from consumer.messages import Emission, Outbox
 from consumer.ports import InputRecord, OutputRecord
 from consumer.transport.kafka_partitioner import partition_of
 
@@ -20,7 +21,7 @@ _PLACE = re.compile(rb"\d{1,10}:\d{1,19}")
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The names of the four topics."""
+    """The names of the four topics, and what their records are given besides."""
 
     input: str
     output: str
@@ -28,6 +29,15 @@ class Topics:
     erasures: str
     former: tuple[int, ...] = ()
     """Numbers of partitions that they had before: there a customer who is gone may still have a record."""
+    cloudevents: CloudEvents | None = None
+    """How the output's records become events by headers; None: they have none."""
+
+    def headers(self, emission: Emission, stamp: tuple[tuple[str, bytes], ...]) -> tuple[tuple[str, bytes], ...]:
+        """Return all headers of a record; stamp: those of its commit."""
+        own = (*stamp, *emission.headers)
+        if self.cloudevents is None or emission.to != "segments":
+            return own
+        return (*own, *self.cloudevents.headers(emission.key, emission.value, own))
 
 
 def output_records(
@@ -41,7 +51,7 @@ def output_records(
     stamp = (("epoch", epoch.encode()), ("sequence", sequence.encode()))
     names = {"segments": topics.output, "erasures": topics.erasures}
     found = [
-        OutputRecord(names[each.to], partition, each.key, each.value, (*stamp, *each.headers))
+        OutputRecord(names[each.to], partition, each.key, each.value, topics.headers(each, stamp))
         for each in outbox.emissions
     ]
     for each in outbox.emissions:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from consumer.cloudevents import carried
 from consumer.erasure import with_revision
 from consumer.exits import ExitCode, Stop
 from consumer.guards import TopicGuard
@@ -302,7 +303,7 @@ class Repartition:
             for n, found in enumerate(copies):
                 progress("copying records", n, len(copies))
                 key = found.record.key or b""
-                headers = (*stamp, ("moved_from", b"%d" % found.partition))
+                headers = (*stamp, ("moved_from", b"%d" % found.partition), *carried(found.record.headers))
                 writer.send(key, found.record.value, self._home(key.decode()), headers)
         progress("copying records", len(copies), len(copies))
         known = {p: self._erasures(p) for p in range(self.target)}

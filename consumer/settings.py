@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from consumer.cloudevents import CloudEvents
 from consumer.partition import Rules
 from consumer.publication import Topics
 from consumer.secrets import read_secrets
@@ -109,6 +110,10 @@ class Settings(BaseSettings):
         "rescue: the model, a candidate to promote, or nothing.",
     )
     emit: Literal["changes", "all"] = Field("changes", description="`all` publishes every re-scoring, not only moves.")
+    cloudevents: Literal["off", "headers"] = Field(
+        "off",
+        description="`headers`: segment records carry the attributes of CloudEvents too; about 200 bytes a record.",
+    )
     erasure_key: SecretStr | None = Field(
         None, description="Key of the hash under which erased ids are remembered; derived from the namespace if unset."
     )
@@ -200,7 +205,15 @@ class Settings(BaseSettings):
 
     @property
     def topics(self) -> Topics:
-        return Topics(self.transactions_topic, self.segments_topic, self.dead_letters_topic, self.erasures_topic)
+        return Topics(
+            self.transactions_topic,
+            self.segments_topic,
+            self.dead_letters_topic,
+            self.erasures_topic,
+            cloudevents=CloudEvents(f"/segmenter/{self.namespace}", self.zone)
+            if self.cloudevents == "headers"
+            else None,
+        )
 
     @property
     def rules(self) -> Rules:

@@ -181,6 +181,7 @@ class World:
         learner: str | Learner = "population",
         instance: str | None = None,
         renewal: Renewal = "off",
+        topics: Topics = TOPICS,
     ) -> None:
         names = (TOPICS.input, TOPICS.output, TOPICS.dead_letters, TOPICS.erasures)
         self.kafka = MemoryKafka(dict.fromkeys(names, partitions), forgets_commits=forgets_commits)
@@ -192,7 +193,7 @@ class World:
         bundle = first_model()
         self.registry = MemoryRegistry(bundle)
         self.partitions, self.max_poll_records, self.learner = partitions, max_poll_records, learner
-        self.instance, self.renewal = instance, renewal
+        self.instance, self.renewal, self.topics = instance, renewal, topics
         self.rules = rules or Rules(horizon_days=60, clock="event")
         self.history = history or History()
         self.clock = Clock((FIRST_DAY - date(1970, 1, 1)).days * 86_400.0 + 400 * 86_400)
@@ -263,7 +264,7 @@ class World:
             observer=self.observer,
         )
         plan = Plan(
-            topics=TOPICS,
+            topics=self.topics,
             rules=self.rules,
             history=self.history,
             zone=ZoneInfo("UTC"),
