@@ -2,8 +2,9 @@
 
     python -m benchmarks.origin_seeds [--starts 3000] [--k 7] [PATH]
 
-Each start is k-means++ from one seed, then Lloyd as Spark runs it (reports/workbench/origin_kmeans.py). The seeds in
-reports/workbench/origin_recorded.py are what this printed; 3,000 starts of one k take half a minute to a minute.
+Each start is k-means++ from one seed, then Lloyd as Spark runs it (reports/workbench/origin/origin_kmeans.py). The
+seeds in reports/workbench/origin/origin_recorded.py are what this printed; 3,000 starts of one k take half a minute to
+a minute.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 from benchmarks.retail import FILE
 from consumer.history.csv_frame import frame
 from consumer.history.csv_source import read_history
-from reports.workbench.origin_kmeans import agrees, search
-from reports.workbench.origin_recorded import RUNS
-from reports.workbench.origin_steps import origin_of
+from reports.workbench.origin.origin_kmeans import agrees, search
+from reports.workbench.origin.origin_recorded import RUNS
+from reports.workbench.origin.origin_steps import origin_of
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from consumer.commands.place import FixedSettings
 from consumer.history.csv_source import read_history
 from consumer.history.csv_study import study_of
-from reports.workbench import churn, value
 from reports.workbench.exhibit import Section
+from reports.workbench.outlook import churn, value
 from reports.workbench.study import Study
 
 SAMPLE = Path(__file__).parents[1] / "Dataset" / "sample.csv.gz"

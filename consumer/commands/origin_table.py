@@ -15,9 +15,9 @@ from consumer.exits import ExitCode, Stop
 from consumer.history.csv_study import study_of
 from consumer.history.history_files import HistoryFiles
 from consumer.settings import Settings
-from reports.workbench.origin import STARTS, comparison
-from reports.workbench.origin_recorded import is_recorded_file
-from reports.workbench.origin_rows import Figure, Row
+from reports.workbench.origin.origin import STARTS, comparison
+from reports.workbench.origin.origin_recorded import is_recorded_file
+from reports.workbench.origin.origin_rows import Figure, Row
 
 NOT_THEIRS = (
     "The recorded figures belong to another file (UCI Online Retail, 541,909 lines), so they are not shown: these are "
@@ -28,7 +28,7 @@ NOT_THEIRS = (
 class Report(msgspec.Struct, frozen=True):
     """What `origin --json` prints. recorded_file: whether the figures were recorded on this file; starts: seeds a k.
 
-    rows: as `reports.workbench.origin.Row`, with `differs`.
+    rows: as `reports.workbench.origin.origin.Row`, with `differs`.
     """
 
     source: str

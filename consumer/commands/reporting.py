@@ -24,8 +24,8 @@ from consumer.history.csv_study import study_of
 from consumer.history.history_files import HistoryFiles
 from consumer.partition import iso
 from consumer.settings import Settings
+from reports.workbench.action.recommended_actions import Action, ActionsError, with_own
 from reports.workbench.page import TABLES, csv_of
-from reports.workbench.recommended_actions import Action, ActionsError, with_own
 from reports.workbench.report import html, sections, tables
 from reports.workbench.study import Study, pseudonymous
 
@@ -65,9 +65,13 @@ class ReportPlan:
         if self.actions is None:
             return None
         try:
-            return with_own(self.actions.read_text(encoding="utf-8-sig"), str(self.actions), study.segments)
-        except (OSError, UnicodeDecodeError, ActionsError) as error:
+            text = self.actions.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
             raise Stop(ExitCode.USAGE, f"--actions {self.actions}: {error}") from error
+        try:
+            return with_own(text, f"--actions {self.actions}", study.segments)
+        except ActionsError as error:
+            raise Stop(ExitCode.USAGE, str(error)) from error
 
 
 def report_files(files: HistoryFiles, plan: ReportPlan, output: Output) -> None:

@@ -1,9 +1,10 @@
 """The analyst's workbench: a history, or the running service's state, as sections that a person reads.
 
-    lines (pandas) ----------------> data_quality  exploration  products          what was sold
-    ledger --population--> customers > rfm_scores  choosing_k  profiles  movement  who buys, in which segments
-                                      actions  value  churn                        what to do, what to expect
-    sections --page--> one HTML file
+    history --study--> lines, everybody's features and segment
+    sales/      what was sold, and can it be believed     segments/   how many, who, and what they buy
+    action/     who moves, and what to do about it        outlook/    who will stop, and what customers are worth
+    origin/     the notebook that this grew from
+    sections (exhibit) --report, page--> one HTML file
 
 Features, clusters and names come from the modules that the service runs: what an analyst sees is what the topic says.
 """

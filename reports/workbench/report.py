@@ -10,25 +10,14 @@ from functools import partial
 
 import pandas as pd
 
-from reports.workbench import (
-    actions,
-    algorithms,
-    choosing_k,
-    churn,
-    data_quality,
-    exploration,
-    method,
-    movement,
-    products,
-    profiles,
-    projections,
-    rfm_scores,
-    summary,
-    value,
-)
+from reports.workbench import method, summary
+from reports.workbench.action import actions, movement
+from reports.workbench.action.recommended_actions import Action, packaged
 from reports.workbench.exhibit import Section
+from reports.workbench.outlook import churn, value
 from reports.workbench.page import page
-from reports.workbench.recommended_actions import Action, packaged
+from reports.workbench.sales import data_quality, exploration
+from reports.workbench.segments import algorithms, choosing_k, products, profiles, projections, rfm_scores
 from reports.workbench.study import Study
 
 Progress = Callable[[str, int, int], None]

@@ -17,6 +17,7 @@ from consumer.commands.reporting import namer
 from tests.harness.commands import Done, Inside
 
 SAMPLE = Path(__file__).parents[3] / "Dataset" / "sample.csv.gz"
+OWN = "segment,traits,campaign,channel,offer,kpi\nChampions,Ours,Call them by telephone,Telephone,none,Calls answered\n"
 CUSTOMERS = 841
 """Before 2011-01-10, counted by a plain loop over the rows that have a customer, a price and a quantity."""
 
@@ -42,7 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(folder: Path) -> Done:
     """What one run printed, with every option that changes what is written."""
-    options = ["--k", "4", "--out", "r", "--hash-ids", "--compare", "2010-12-20", "2011-01-10"]
+    (folder / "own.csv").write_text(OWN, encoding="utf-8")
+    options = ["--k", "4", "--out", "r", "--hash-ids", "--compare", "2010-12-20", "2011-01-10", "--actions", "own.csv"]
     return Inside(folder, {})(["report", "shop.csv", *options, "--json"])
 
 
@@ -64,6 +66,13 @@ def test_of_two_days_that_are_compared_the_later_is_the_reports(folder: Path, do
     assert (done.json["day"], done.json["k"]) == ("2011-01-10", 4)
     assert done.json["customers"] == len(customers_of(folder / "r")) == CUSTOMERS
     assert "In the 21 days before" in (folder / "r" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_persons_own_actions_stand_in_the_report(folder: Path, done: Done) -> None:
+    assert done.code == 0, done.err
+    table = (folder / "r" / "tables" / "recommended-actions.csv").read_text(encoding="utf-8")
+    assert "Champions" in table
+    assert "Call them by telephone" in table
 
 
 def test_customers_bear_other_names(folder: Path, done: Done) -> None:
@@ -90,6 +99,7 @@ def test_names_are_the_same_under_one_key_and_without_a_key_hold_for_one_report(
         (["--compare", "2011-09-01", "2011-06-01"], "the earlier day comes first"),
         (["--compare", "soon", "later"], "write a date such as"),
         (["--compare", "2009-01-01", "2010-01-01"], "before 2010-01-01"),
+        (["--actions", "letters/one"], "--actions letters/one: unknown column 'dear'"),
         (["--live", "--k", "3"], "leave --k and --compare out"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Who will stop ordering, and what customers are worth."""
