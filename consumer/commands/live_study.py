@@ -11,12 +11,16 @@ from consumer.commands.cli_output import Tell
 from consumer.commands.customers import everybody
 from consumer.commands.place import Place
 from consumer.commands.population import open_namespace
+from consumer.commands.trend import trend_of
 from consumer.exits import ExitCode, Stop
 from consumer.scoring import first_days, within_horizon
 from features.ledger import Ledger
 from features.vector import NAMES, vectors
 from models.bundle import FIXED
-from reports.workbench.study import Study, frame_of, nearest_labels
+from reports.workbench.study import Past, Study, frame_of, nearest_labels
+
+NOBODY_YET, GONE = "(new)", "(gone)"
+"""Where customers come from who had no segment, and where those go who are erased or forgotten."""
 
 
 def live_study(place: Place, progress: Tell) -> Study:
@@ -53,4 +57,29 @@ def live_study(place: Place, progress: Tell) -> Study:
         choice=None,
         currency=place.settings.currency,
         customers=pd.concat(frames),
+        past=past_of(place),
+    )
+
+
+def past_of(place: Place) -> Past | None:
+    """Return what the daily table holds, None where no sweep has left a day in it yet."""
+    try:
+        days = trend_of(place, place.settings.history_days).days
+    except Stop:
+        return None
+    sizes = [(day.day, each.name, each.customers, each.revenue) for day in days for each in day.segments]
+    flows = [
+        (
+            day.day,
+            each.source.name if each.source else NOBODY_YET,
+            each.target.name if each.target else GONE,
+            each.cause,
+            each.customers,
+        )
+        for day in days
+        for each in day.flows or ()
+    ]
+    return Past(
+        pd.DataFrame(sizes, columns=["day", "segment", "customers", "revenue"]),
+        pd.DataFrame(flows, columns=["day", "source", "target", "cause", "customers"]),
     )

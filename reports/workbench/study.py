@@ -21,6 +21,18 @@ from models.selection import Choice
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What the running service remembers of the days before: its daily table.
+
+    sizes: a row a day and segment, ``day`` (ISO), ``segment``, ``customers``, ``revenue``. flows: a row a day, pair and
+    cause, ``day``, ``source``, ``target`` (names, in brackets where it is no segment), ``cause``, ``customers``.
+    """
+
+    sizes: pd.DataFrame
+    flows: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
     """The inputs of every section.
 
@@ -29,7 +41,7 @@ class Study:
     (read, out, view, kept), ``lines``, ``customers``, ``value``; empty without lines. ids: n customer ids; ledger:
     their records, owners 0 .. n - 1, not expired; first_day: int64 (n,) of the first order ever. day: as of which
     everything is said, days since 1970-01-01: a line of that day or later is in nothing. choice: how k was found, None
-    where it was given. currency: ISO 4217, "" where unknown. customers: `as_of(day)`.
+    where it was given. currency: ISO 4217, "" where unknown. customers: `as_of(day)`. past: of the running service.
     """
 
     source: str
@@ -43,6 +55,7 @@ class Study:
     choice: Choice | None
     currency: str
     customers: pd.DataFrame
+    past: Past | None = None
 
     @property
     def date(self) -> date:

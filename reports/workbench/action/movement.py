@@ -20,6 +20,7 @@ import plotly.graph_objects as go
 
 from features.transaction import date_of
 from models.bundle import LAPSED
+from reports.workbench.action import told_movement
 from reports.workbench.action.cohorts import cohort_exhibit
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.phrases import count, day, money, share
@@ -48,6 +49,8 @@ GROUND = "#777777"
 
 def section(study: Study, before: int | None = None, progress: Progress | None = None) -> Section:
     """Return the section. before: the day of the first look (days since 1970-01-01), None for `BACK` days earlier."""
+    if study.past is not None:
+        return told_movement.section(study, study.past)
     key, title = "movement", "Who moved?"
     tell = progress or (lambda _stage, _done, _of: None)
     first = study.day - BACK if before is None else before
