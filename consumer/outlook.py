@@ -24,13 +24,23 @@ def next_moves(
     bundle: the model of the partition's sweep. Whom a running sweep has not reached yet is first scored as of its
     own day, so his next move may be on that day.
     """
-    heads = states.heads
+    return next_moves_across(customers, states, [state] * len(customers), bundle, days)
+
+
+def next_moves_across(
+    customers: Sequence[str], states: States, standing: Sequence[PartitionState], bundle: Bundle, days: int
+) -> FirstMoves:
+    """Return the next moves of customers of several partitions, which all stand on one day, under one model.
+
+    standing: each customer's partition; at least one customer.
+    """
+    heads, day = states.heads, standing[0].day
     return foretell(
         states.ledger,
-        first_days(states, state.day),
+        first_days(states, day),
         heads["segment"].astype(np.int64),
-        state.day - _waiting(customers, states, state),
-        state.day + days,
+        day - _waiting(customers, states, standing),
+        day + days,
         bundle,
     )
 
@@ -46,10 +56,11 @@ def first_order_day(states: States, state: PartitionState) -> Ints:
     return np.where(moved, state.day + 1, state.day).astype(np.int64)
 
 
-def _waiting(customers: Sequence[str], states: States, state: PartitionState) -> Ints:
-    """Return 1 for the customers whom the partition's sweep has not scored yet, 0 for the others (PROTOCOL C5)."""
-    sweep = state.sweep
-    if sweep.cursor is None:
-        return np.zeros(len(customers), np.int64)
-    ahead = np.array([position(customer) > sweep.cursor for customer in customers], np.int64)
-    return np.where(states.heads["sweep"] == sweep.number, 0, ahead)
+def _waiting(customers: Sequence[str], states: States, standing: Sequence[PartitionState]) -> Ints:
+    """Return 1 for the customers whom their partition's sweep has not scored yet, 0 for the others (PROTOCOL C5)."""
+    ahead = [
+        state.sweep.cursor is not None and position(customer) > state.sweep.cursor
+        for customer, state in zip(customers, standing, strict=True)
+    ]
+    number = np.array([state.sweep.number for state in standing], np.int64)
+    return np.where(states.heads["sweep"] == number, 0, np.array(ahead, np.int64))

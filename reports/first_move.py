@@ -3,7 +3,8 @@
     low ........................................ high      is there a step at which he moves?
     [evaluate low: moved? -> found]
         low+1 ............ | ................. high        no: halve what is left, and drop each half
-                                                           whose bound says that nobody moves in it
+                                                           whose bound says that nobody moves in it;
+                                                           few steps are left: try each
 
 A rival c takes him from his anchor a where d(c) < m d(a), m the margin, which is where
 
@@ -40,6 +41,10 @@ LONGEST_TIE = 1_000
 """Steps along which two clusters may be equally near and each step still be tried; a longer tie is no move."""
 
 
+AT_ONCE = 4_096
+"""So few steps are tried one and all, in one call: for few customers it is the call that costs and not the step."""
+
+
 class FirstMoves(NamedTuple):
     """By customer, int64 of shape (n,): the first step at which he moves, `NEVER` for none, and the segment he moves to
     (where none, the one he is in).
@@ -62,6 +67,10 @@ def first_moves(
     row = np.flatnonzero(low <= high)
     first, last = low[row], high[row]
     while len(row):
+        size = last - first + 1
+        if size.sum() <= AT_ONCE and size.max() <= LONGEST_TIE:
+            row, first = np.repeat(row, size), np.repeat(first, size) + from_zero(size)
+            last = first
         here = scores_at(row, first)
         label = here.labels(labels[row], bundle)
         moved = label != labels[row]
@@ -107,3 +116,9 @@ def may_move(here: Ints, there: Ints, labels: Ints, long: Flags, bundle: Bundle)
     tie = long[:, None] & (least > -slack) & (most < slack)
     # Where no coordinate differs the vector is the same all the way, and at its first step nobody moved.
     return np.asarray(((least < slack) & ~tie).any(axis=1) & (here != there).any(axis=1))
+
+
+def from_zero(counts: Ints) -> Ints:
+    """Return 0 .. count - 1 for each count, one after the other."""
+    steps: Ints = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return steps

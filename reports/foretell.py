@@ -5,12 +5,15 @@
             and tenure  everything may jump; in between only recency and tenure grow, by a day a day
 
 At each edge he is scored anew; between two edges `first_move` looks for the first day. So a customer costs a score for
-each edge before his move, and a few more, where scoring him each day would cost one a day.
+each edge before his move, and a few more, where scoring him each day would cost one a day. Of few customers many
+stretches are looked at together, for it is the call that costs and not the row: a look-up takes one turn of the loop,
+not one an edge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,11 +22,14 @@ from features.vector import Vectors
 from models.bundle import Bundle
 from models.centroids import Indices
 from models.scoring import Scores, scored
-from reports.first_move import NEVER, FirstMoves, first_moves
+from reports.first_move import NEVER, FirstMoves, first_moves, from_zero
 from reports.own_days import of_customers, score_on
 
 DAYS = 400
 """How far ahead a look-up looks: past the default horizon of 365 days, by when a silent customer has lapsed."""
+
+AT_ONCE = 1 << 13
+"""Records that are scored together, where that many are left: enough for the call not to count."""
 
 AGEING = frozenset({"recency", "tenure"})
 """Features that grow by a day a day."""
@@ -41,14 +47,14 @@ def foretell(ledger: Ledger, first_day: Ints, labels: Ints, as_of: Ints, until: 
     rows = np.flatnonzero((labels != 0) & (day <= until))
     ledger = of_customers(ledger, rows)
     while len(rows):
-        now, own = day[rows], labels[rows]
-        edge = np.minimum(_next_edges(ledger, now, bundle), until + 1)
-        scores = score_on(ledger, first_day[rows], now, bundle)
-        moves = first_moves(_silently(scores, bundle), np.zeros_like(now), edge - 1 - now, own, bundle)
-        hit = moves.step != NEVER
-        found[rows[hit]], segment[rows[hit]] = now[hit] + moves.step[hit], moves.segment[hit]
-        day[rows] = edge
-        left = np.flatnonzero(~hit & (edge <= until))
+        ways = _stretches(ledger, day[rows], until, AT_ONCE // max(len(ledger), 1) + 1, bundle)
+        who = rows[ways.owner]
+        scores = score_on(of_customers(ledger, ways.owner), first_day[who], ways.first, bundle)
+        moves = first_moves(_silently(scores, bundle), np.zeros_like(who), ways.last - ways.first, labels[who], bundle)
+        hit = np.flatnonzero(moves.step != NEVER)[::-1]  # a customer's first stretch is written last
+        found[who[hit]], segment[who[hit]] = ways.first[hit] + moves.step[hit], moves.segment[hit]
+        day[who] = ways.last + 1
+        left = np.flatnonzero((found[rows] == NEVER) & (day[rows] <= until))
         rows, ledger = rows[left], of_customers(ledger, left)
     return FirstMoves(found, segment)
 
@@ -64,16 +70,36 @@ def _silently(scores: Scores, bundle: Bundle) -> Callable[[Indices, Ints], Score
     return later
 
 
-def _next_edges(ledger: Ledger, now: Ints, bundle: Bundle) -> Ints:
-    """Return the first day after each customer's `now` on which one of his records leaves the horizon or a window.
+class _Stretches(NamedTuple):
+    """Days on which nothing but recency and tenure grows, by customer and day; int64 (m,), both ends included."""
 
-    A record dated ahead of the day (clocks differ) neither ages nor is left alone: until its day each day is an edge.
+    owner: Ints
+    first: Ints
+    last: Ints
+
+
+def _stretches(ledger: Ledger, now: Ints, until: int, most: int, bundle: Bundle) -> _Stretches:
+    """Return the first stretches of each customer from his `now` to `until`, so many each at most.
+
+    A new one begins where one of his records leaves the horizon or a window. A record dated ahead of the day (clocks
+    differ) neither ages nor is left alone: until its day each day is a stretch of its own.
     """
+    n = len(now)
     windows = {int(name.rpartition("_")[2]) for name in bundle.features if name[-1].isdigit()}
-    edges, today = np.full(len(now), NEVER), now[ledger.owner]
+    last_record = np.full(n, np.iinfo(np.int64).min)
+    np.maximum.at(last_record, ledger.owner, ledger.day)
+    ahead = np.clip(np.minimum(last_record, until), now, now + most) - now
+    owners, begins = [np.arange(n), np.repeat(np.arange(n), ahead)], [now, np.repeat(now + 1, ahead) + from_zero(ahead)]
     for days in {bundle.horizon_days, *windows}:
         leaves = ledger.day + days + 1
-        np.minimum.at(edges, ledger.owner, np.where(leaves > today, leaves, NEVER))
-    ahead = ledger.owner[ledger.day > today]
-    edges[ahead] = np.minimum(edges[ahead], now[ahead] + 1)
-    return edges
+        later = (leaves > now[ledger.owner]) & (leaves <= until)
+        owners.append(ledger.owner[later])
+        begins.append(leaves[later])
+    owner, first = np.concatenate(owners), np.concatenate(begins)
+    order = np.lexsort((first, owner))
+    owner, first = owner[order], first[order]
+    new = np.r_[True, (owner[1:] != owner[:-1]) | (first[1:] != first[:-1])]
+    owner, first = owner[new], first[new]
+    last = np.where(np.r_[owner[1:] == owner[:-1], False], np.r_[first[1:] - 1, until], until)
+    kept = np.arange(len(owner)) - np.searchsorted(owner, owner) < most
+    return _Stretches(owner[kept], first[kept], last[kept])

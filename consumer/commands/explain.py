@@ -131,7 +131,7 @@ def explain(found: Stored) -> Explanation:
     bundle = readable(found.bundle, state.sweep.version)
     today, labels = np.array([state.day]), states.heads["segment"].astype(np.int64)
     scores = score_on(states.ledger, first_days(states, state.day), today, bundle)
-    clear = clearness(bundle, scores, int(labels[0]))
+    clear = clearness(bundle, scores, labels)[0]
     clustered = bool(scores.vectors.clustered[0])
     near = two_nearest(scores.table) if clustered else None
     best = None if near is None else _near(bundle, scores, int(near.best[0]))

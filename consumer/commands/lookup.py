@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -12,17 +13,21 @@ import typer
 from consumer.commands.cli_output import Output, cell, plain, table
 from consumer.commands.place import Place
 from consumer.exits import ExitCode
-from consumer.outlook import next_moves
+from consumer.outlook import next_moves, next_moves_across
 from consumer.partition import PartitionState, decode_state, iso
 from consumer.scoring import first_days, named_segment, rounded, within_horizon
 from consumer.service import local_partition_of, open_state
+from consumer.settings import Settings
 from features.codec import NO_DAY, States, decode_states
 from features.identity import canonical_id
+from features.ledger import Ints
+from features.redis_generation import Binding
+from features.redis_store import RedisStore
 from features.vector import NAMES, vectors
-from models.bundle import Bundle, Segment, segment_ids
+from models.bundle import Bundle, Segment
 from models.centroids import margin_of
 from models.redis_registry import RedisRegistry
-from models.scoring import Scores, score
+from models.scoring import Scores, scored
 from reports.first_move import NEVER
 from reports.foretell import DAYS
 
@@ -106,6 +111,31 @@ def silence_in_words(move: NextMove | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A state that is open, for one look-up or for many. models: the versions that were read; one never changes."""
+
+    settings: Settings
+    binding: Binding
+    store: RedisStore
+    registry: RedisRegistry
+    home: Callable[[str], int]
+    models: dict[int, Bundle] = field(default_factory=dict)
+
+    def model(self, version: int) -> Bundle | None:
+        """Return a version of the model, None where the registry has lost it. Raises `StoreError`."""
+        if version not in self.models and (found := self.registry.load(version)) is not None:
+            self.models[version] = found
+        return self.models.get(version)
+
+
+def opened(settings: Settings) -> Opened:
+    """Open the live generation. Raises `Stop` where there is none, `StoreError`."""
+    client, binding, store = open_state(settings)
+    registry = RedisRegistry(client, settings.namespace, binding.generation)
+    return Opened(settings, binding, store, registry, local_partition_of(binding.partitions))
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """One customer as he is stored, with the partition that he is in. bundle: the model of its sweep."""
 
@@ -119,33 +149,79 @@ class Stored:
     bundle: Bundle | None
 
 
-def read(place: Place, text: str) -> Stored | None:
-    """Read one customer; None for an unknown id."""
-    settings = place.settings
-    client, binding, store = open_state(settings)
-    customer = canonical_id(text)
-    partition = local_partition_of(binding.partitions)(customer)
-    blob = store.load({partition: [customer]})[partition][0]
-    if blob is None:
-        return None
-    state = decode_state(store.fences([partition])[partition].state)
-    return Stored(
-        customer=customer,
-        partition=partition,
-        key=store.keys.customer(partition, customer).decode(),
-        bytes=len(blob),
-        states=decode_states([blob]),
-        state=state,
-        horizon_days=binding.horizon_days,
-        bundle=RedisRegistry(client, settings.namespace, binding.generation).load(state.sweep.version),
+@dataclass(frozen=True, slots=True)
+class Group:
+    """n customers, at least one, whose partitions stand on one day under one model. states: theirs, in their order.
+
+    standing: each one's partition; keys, bytes: of each one's state.
+    """
+
+    customers: Sequence[str]
+    partitions: Sequence[int]
+    keys: Sequence[str]
+    bytes: Sequence[int]
+    states: States
+    standing: Sequence[PartitionState]
+    horizon_days: int
+    bundle: Bundle | None
+
+
+def read(state: Opened, customer: str) -> Stored | None:
+    """Read one customer by his canonical id; None for an unknown one. Raises `StoreError`, `InvalidState`."""
+    for group in read_groups(state, [customer]):
+        return Stored(
+            customer=customer,
+            partition=group.partitions[0],
+            key=group.keys[0],
+            bytes=group.bytes[0],
+            states=group.states,
+            state=group.standing[0],
+            horizon_days=group.horizon_days,
+            bundle=group.bundle,
+        )
+    return None
+
+
+def read_groups(state: Opened, customers: Sequence[str]) -> list[Group]:
+    """Read customers by their different canonical ids, in two round trips; unknown ones are in no group.
+
+    Raises `StoreError` (`GenerationGone` where another state has taken this one's place), `InvalidState`.
+    """
+    wanted: dict[int, list[str]] = {}
+    for customer in customers:
+        wanted.setdefault(state.home(customer), []).append(customer)
+    blobs = state.store.load(wanted)
+    standing = {partition: decode_state(fence.state) for partition, fence in state.store.fences(sorted(wanted)).items()}
+    alike: dict[tuple[int, int], list[tuple[str, int, bytes]]] = {}
+    for partition, ids in wanted.items():
+        at = standing[partition]
+        found = [(name, partition, blob) for name, blob in zip(ids, blobs[partition], strict=True) if blob is not None]
+        alike.setdefault((at.day, at.sweep.version), []).extend(found)
+    return [_group(state, version, rows, standing) for (_, version), rows in alike.items() if rows]
+
+
+def _group(
+    state: Opened, version: int, rows: Sequence[tuple[str, int, bytes]], standing: Mapping[int, PartitionState]
+) -> Group:
+    customers, partitions, blobs = zip(*rows, strict=True)
+    return Group(
+        customers=customers,
+        partitions=partitions,
+        keys=[state.store.keys.customer(partition, name).decode() for name, partition, _ in rows],
+        bytes=[len(blob) for blob in blobs],
+        states=decode_states(blobs),
+        standing=[standing[partition] for partition in partitions],
+        horizon_days=state.binding.horizon_days,
+        bundle=state.model(version),
     )
 
 
 def read_or_say(place: Place, text: str, output: Output) -> Stored:
     """Read one customer, or say that he is unknown and end."""
-    found = read(place, text)
+    customer = canonical_id(text)
+    found = read(opened(place.settings), customer)
     if found is None:
-        say_unknown(place, canonical_id(text), output)
+        say_unknown(place, customer, output)
     return found
 
 
@@ -159,42 +235,79 @@ def say_unknown(place: Place, customer: str, output: Output) -> NoReturn:
 
 def described(found: Stored) -> Customer:
     """Return what is known of a customer."""
-    state, states, bundle = found.state, found.states, found.bundle
-    head = states.heads[0]
-    first = int(head["first_day"])
-    ledger = within_horizon(states, state.day - found.horizon_days)
-    first_day = first_days(states, state.day)
-    values = vectors(ledger, 1, state.day, first_day, NAMES).values
-    scores = None if bundle is None else score(ledger, first_day, state.day, bundle)
-    clear = clearness(bundle, scores, int(head["segment"]))
-    return Customer(
-        customer_id=found.customer,
-        segment=named_segment(bundle, int(head["segment"])) if head["segment"] else None,
-        previous=named_segment(bundle, int(head["previous"])) if head["previous"] else None,
-        entered_on=iso(int(head["entered_day"])) if head["segment"] else None,
-        revision=int(head["revision"]),
-        as_of=iso(state.day),
-        features={name: rounded(float(column[0])) for name, column in values.items()},
-        distances=_distances(bundle, scores),
-        margin=clear.margin,
-        held=clear.held,
-        first_order=None if first == NO_DAY else iso(first),
-        last_order=None if first == NO_DAY else iso(int(head["last_day"])),
-        next_move=None if bundle is None else next_move(found, bundle),
-        records=len(states.ledger),
-        remembered_events=len(states.seen.id),
-        partition=found.partition,
-        key=found.key,
-        bytes=found.bytes,
-        model_version=state.sweep.version,
+    group = Group(
+        [found.customer],
+        [found.partition],
+        [found.key],
+        [found.bytes],
+        found.states,
+        [found.state],
+        found.horizon_days,
+        found.bundle,
     )
+    return describe(group)[0]
+
+
+def describe(group: Group) -> list[Customer]:
+    """Return what is known of each customer of a group, all of them computed at once."""
+    states, bundle, day = group.states, group.bundle, group.standing[0].day
+    n, heads = len(group.customers), states.heads
+    ledger = within_horizon(states, day - group.horizon_days)
+    first_day = first_days(states, day)
+    known = vectors(ledger, n, day, first_day, NAMES)
+    scores = None if bundle is None else scored(known, bundle)
+    labels = heads["segment"].astype(np.int64)
+    clear = clearness(bundle, scores, labels)
+    near = _distances(bundle, scores, n)
+    silent = _next_moves(group)
+    records = np.bincount(states.ledger.owner, minlength=n).tolist()
+    remembered = np.bincount(states.seen.owner, minlength=n).tolist()
+    columns = {name: column.tolist() for name, column in known.values.items()}
+    return [
+        Customer(
+            customer_id=group.customers[i],
+            segment=named_segment(bundle, segment) if segment else None,
+            previous=named_segment(bundle, previous) if previous else None,
+            entered_on=iso(entered) if segment else None,
+            revision=revision,
+            as_of=iso(day),
+            features={name: rounded(column[i]) for name, column in columns.items()},
+            distances=near[i],
+            margin=clear[i].margin,
+            held=clear[i].held,
+            first_order=None if first == NO_DAY else iso(first),
+            last_order=None if first == NO_DAY else iso(last),
+            next_move=silent[i],
+            records=records[i],
+            remembered_events=remembered[i],
+            partition=group.partitions[i],
+            key=group.keys[i],
+            bytes=group.bytes[i],
+            model_version=group.standing[i].sweep.version,
+        )
+        for i, (segment, previous, entered, revision, first, last) in enumerate(heads[_TOLD].tolist())
+    ]
+
+
+_TOLD = ["segment", "previous", "entered_day", "revision", "first_day", "last_day"]
 
 
 def next_move(found: Stored, bundle: Bundle) -> NextMove | None:
     """Return a customer's next move in silence, None where there is none in `DAYS` days."""
     moves = next_moves([found.customer], found.states, found.state, bundle, DAYS)
-    day, segment = int(moves.step[0]), int(moves.segment[0])
-    return None if day == NEVER else NextMove(iso(day), day - found.state.day, named_segment(bundle, segment))
+    return _told(int(moves.step[0]), int(moves.segment[0]), found.state.day, bundle)
+
+
+def _next_moves(group: Group) -> list[NextMove | None]:
+    if group.bundle is None:
+        return [None] * len(group.customers)
+    moves = next_moves_across(group.customers, group.states, group.standing, group.bundle, DAYS)
+    told = zip(moves.step.tolist(), moves.segment.tolist(), strict=True)
+    return [_told(step, segment, group.standing[0].day, group.bundle) for step, segment in told]
+
+
+def _told(day: int, segment: int, today: int, bundle: Bundle) -> NextMove | None:
+    return None if day == NEVER else NextMove(iso(day), day - today, named_segment(bundle, segment))
 
 
 class Clearness(NamedTuple):
@@ -208,16 +321,18 @@ class Clearness(NamedTuple):
     held: bool
 
 
-def clearness(bundle: Bundle | None, scores: Scores | None, label: int) -> Clearness:
-    """Return how clear a label is. scores: of one customer; None as the model is where that is lost."""
-    if bundle is None or scores is None or not scores.vectors.clustered[0]:
-        return Clearness(None, held=False)
-    found = margin_of(scores.table, np.array([label]), bundle)
-    return Clearness(rounded(float(found.margin[0])), bool(found.held[0]))
+def clearness(bundle: Bundle | None, scores: Scores | None, labels: Ints) -> list[Clearness]:
+    """Return how clear n labels are. labels: int64 (n,); scores: None as the model is where that is lost."""
+    if bundle is None or scores is None:
+        return [Clearness(None, held=False)] * len(labels)
+    found = margin_of(scores.table, labels, bundle)
+    told = zip(scores.vectors.clustered.tolist(), found.margin.tolist(), found.held.tolist(), strict=True)
+    return [Clearness(rounded(margin) if inside else None, inside and held) for inside, margin, held in told]
 
 
-def _distances(bundle: Bundle | None, scores: Scores | None) -> dict[str, float]:
-    if bundle is None or scores is None or not scores.vectors.clustered[0]:
-        return {}
-    names = {segment.id: segment.name for segment in bundle.segments}
-    return {names[i]: round(float(d), 6) for i, d in zip(segment_ids(bundle), scores.table[0], strict=True)}
+def _distances(bundle: Bundle | None, scores: Scores | None, customers: int) -> list[dict[str, float]]:
+    if bundle is None or scores is None:
+        return [{}] * customers
+    names = [segment.name for segment in bundle.segments]
+    told = zip(scores.vectors.clustered.tolist(), scores.table.tolist(), strict=True)
+    return [{name: round(d, 6) for name, d in zip(names, row, strict=True)} if inside else {} for inside, row in told]

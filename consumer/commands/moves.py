@@ -7,12 +7,11 @@ from collections.abc import Mapping
 import msgspec
 
 from consumer.commands.cli_output import Output, plain, table
-from consumer.commands.lookup import say_unknown
+from consumer.commands.lookup import opened, say_unknown
 from consumer.commands.place import Place
 from consumer.exits import ExitCode, Stop
 from consumer.partition import iso
 from consumer.scoring import named_segment
-from consumer.service import local_partition_of, open_state
 from features.codec import SCHEMA_OF_MOVES, decode_states
 from features.identity import canonical_id
 from features.moves import CAUSES, MAX_MOVES
@@ -101,14 +100,13 @@ def show_moves(place: Place, text: str, output: Output) -> None:
 
 def moves_of(place: Place, customer: str) -> CustomerHistory | None:
     """Read a customer's moves, the oldest first; None for an unknown id. Raises `Stop`, `StoreError`."""
-    settings = place.settings
-    client, binding, store = open_state(settings)
-    refuse_forgetful(settings.namespace, binding)
-    partition = local_partition_of(binding.partitions)(customer)
-    blob = store.load({partition: [customer]})[partition][0]
+    state = opened(place.settings)
+    refuse_forgetful(place.settings.namespace, state.binding)
+    partition = state.home(customer)
+    blob = state.store.load({partition: [customer]})[partition][0]
     if blob is None:
         return None
-    registry = RedisRegistry(client, settings.namespace, binding.generation)
+    registry = state.registry
     names = Names(registry)
     states = decode_states([blob])
     label, revision = int(states.heads["segment"][0]), int(states.heads["revision"][0])
