@@ -5,6 +5,7 @@
     cli_run       run
     cli_inspect   status, lookup, explain, forecast, export, model show, model check, verify
     cli_past      history, trend
+    cli_serve     serve
     cli_workbench report, origin
     cli_versions  model list, diff, refit, promote, rollback, freeze, name, export, import
     cli_dlq       dlq list, dlq show, dlq redrive
@@ -76,6 +77,7 @@ def _load() -> None:
     from consumer.commands.cli_operate import add_to as add_operate
     from consumer.commands.cli_past import add_to as add_past
     from consumer.commands.cli_run import add_to as add_run
+    from consumer.commands.cli_serve import add_to as add_serve
     from consumer.commands.cli_versions import add_to as add_versions
     from consumer.commands.cli_workbench import add_to as add_workbench
 
@@ -90,6 +92,7 @@ def _load() -> None:
             add_dlq,
             add_versions,
             add_past,
+            add_serve,
             add_workbench,
         ):
             add(app, topics_app, model_app, config_app)

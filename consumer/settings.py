@@ -131,6 +131,10 @@ class Settings(BaseSettings):
     metrics_host: str = Field(
         "127.0.0.1", description="Address that it listens on; 0.0.0.0 in a container, whose network then guards it."
     )
+    api_tokens_file: str | None = Field(
+        None,
+        description="File that says who may ask `segmenter serve` for what; without it: one id, from this machine.",
+    )
 
     @model_validator(mode="before")
     @classmethod

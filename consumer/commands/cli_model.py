@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from consumer.commands.cli_output import Output, in_per_cent, plain, table
 from consumer.commands.place import Place
-from consumer.commands.population import Population, open_namespace, population, segment_profiles
+from consumer.commands.population import Namespace, Population, open_namespace, population, segment_profiles
 from consumer.history.profile import Profile
 from consumer.partition import iso
 from features.vector import COORDINATE_SCALE
@@ -50,24 +50,7 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
     everybody = population(found)
     bundle = found.bundle
     measured = measure(everybody, bundle) if quality else None
-    report = Report(
-        version=bundle.version,
-        hash=content_hash(bundle),
-        parent=bundle.parent,
-        day=iso(bundle.day),
-        learner=bundle.learner,
-        created_by=bundle.created_by,
-        features=bundle.features,
-        margin=bundle.margin,
-        recency_offset=bundle.recency_offset,
-        scale=bundle.scale,
-        centroids=bundle.centroids,
-        segments=segment_profiles(found, everybody),
-        named=bundle.named,
-        misfits=misfits(bundle),
-        checkup=newest(found.registry.checkups(), bundle.version),
-        quality=measured,
-    )
+    report = report_of(found, segment_profiles(found, everybody), measured)
     head = (
         f"version {report.version} ({report.hash}) of {report.day}, {report.created_by} by {report.learner}: "
         f"{', '.join(report.features)}; margin {report.margin}, recency offset {report.recency_offset}"
@@ -82,6 +65,29 @@ def show_model(place: Place, output: Output, *, quality: bool) -> None:
     if measured is not None:
         parts += ["", table("Quality", ["measure", "value"], [(k, _text(v)) for k, v in measured.items()])]
     output.result(report, *parts)
+
+
+def report_of(found: Namespace, segments: tuple[Profile, ...], quality: dict[str, Any] | None) -> Report:
+    """Return what there is to say about the live model. Raises `StoreError`."""
+    bundle = found.bundle
+    return Report(
+        version=bundle.version,
+        hash=content_hash(bundle),
+        parent=bundle.parent,
+        day=iso(bundle.day),
+        learner=bundle.learner,
+        created_by=bundle.created_by,
+        features=bundle.features,
+        margin=bundle.margin,
+        recency_offset=bundle.recency_offset,
+        scale=bundle.scale,
+        centroids=bundle.centroids,
+        segments=segments,
+        named=bundle.named,
+        misfits=misfits(bundle),
+        checkup=newest(found.registry.checkups(), bundle.version),
+        quality=quality,
+    )
 
 
 def newest(checkups: Mapping[int, Checkup], version: int) -> Checkup | None:

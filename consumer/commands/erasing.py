@@ -42,7 +42,7 @@ def run_erase(place: Place, text: str, timeout_s: float, output: Output) -> None
         raise Stop(ExitCode.USAGE, f"an id has 1 to {MAX_ID_BYTES} bytes, this one has {len(customer.encode())}")
     reader = KafkaReader(kafka)
     try:
-        case, done_at = _publish(place, customer, reader)
+        case, done_at = publish_erasure(place, customer, reader)
         output.note(
             f"published to partition {case.partition} of {place.settings.transactions_topic}, offset {case.offset}"
         )
@@ -59,8 +59,11 @@ def run_erase(place: Place, text: str, timeout_s: float, output: Output) -> None
 # publish -----------------------------------------------------------------------------------------------------
 
 
-def _publish(place: Place, customer: str, reader: KafkaReader) -> tuple[Case, int]:
-    """Write the erasure and the tick; return the case and the offset that the partition must have applied."""
+def publish_erasure(place: Place, customer: str, reader: KafkaReader) -> tuple[Case, int]:
+    """Write the erasure and the tick; return the case and the offset that the partition must have applied.
+
+    customer: a canonical id. Raises `Stop` where the state is of another world, `StoreError`, `TransportError`.
+    """
     settings, kafka = place.settings, place.broker()
     client, binding, store = open_state(settings)
     facts = reader.facts(settings.transactions_topic)

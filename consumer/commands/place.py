@@ -34,7 +34,9 @@ LIVE = "live.json"
 PATIENCE_S = 10.0
 """How long the store of an embedded pair is waited for: a command that looks into a kept state holds it so briefly."""
 _POLL_S = 0.1
-_ADDRESSES = frozenset({"instance", "metrics_port", "metrics_host", "erasure_key", "erasure_key_file"})
+_ADDRESSES = frozenset(
+    {"instance", "metrics_port", "metrics_host", "erasure_key", "erasure_key_file", "api_tokens_file"}
+)
 """Fields that belong to a process or are secret, beside everything about reaching Kafka and Redis."""
 
 

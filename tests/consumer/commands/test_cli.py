@@ -10,10 +10,12 @@ import shlex
 import signal
 import time
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
 
+import httpx
 import pyarrow.parquet as parquet
 import pytest
 import typer
@@ -24,6 +26,7 @@ from consumer.settings import Settings
 from consumer.transport.child import free_port
 from tests.harness.commands import REPOSITORY, Done, Inside, Shell
 from tests.harness.exports import KNOWN, small_export
+from tests.harness.live import wait_until
 
 LOOKING = ("status", "lookup", "explain", "forecast", "export")
 TOPICS = {
@@ -100,6 +103,34 @@ def nobody() -> dict[str, str]:
     return {"SEGMENTER_KAFKA_BOOTSTRAP": address, "SEGMENTER_REDIS_URL": f"redis://{address}/0"}
 
 
+def served(shell: Shell) -> tuple[int, dict[str, Any]]:
+    """Serve beside a worker; return the exit code, and what was answered: an erasure comes back among the moves."""
+    tokens, port = shell.folder / "tokens", free_port()
+    tokens.write_text(f"read,erase {sha256(b'a token').hexdigest()} the tour\n", encoding="utf-8")
+    asking = Shell(shell.folder, {**shell.variables, "SEGMENTER_API_TOKENS_FILE": str(tokens)})
+    client = httpx.Client(
+        base_url=f"http://localhost:{port}", headers={"Authorization": "Bearer a token"}, timeout=httpx.Timeout(30)
+    )
+    with asking.running(example("serve").replace("8080", str(port))) as server, client:
+        wait_until(lambda: ready(client), "an API that is ready")
+        found = {"customer": client.get(f"/v1/customers/{KNOWN}").json()}
+        with client.stream("GET", "/v1/moves") as stream:
+            lines = stream.iter_lines()
+            while "moves from here on" not in next(lines):
+                pass
+            found["erasure"] = client.post("/v1/customers/12815:erase").json()
+            found["erased"] = next(line for line in lines if line.startswith("data: "))
+    return server.returncode, found
+
+
+def ready(client: httpx.Client) -> bool:
+    """Say whether a look-up would be answered."""
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any) -> tuple[Shell, dict[str, Any]]:
     name = f"tour-{time.time_ns():x}"
@@ -111,7 +142,10 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
     with shell.running(example("run").replace("9100", str(port))) as worker:
         seen["replay"] = shell(example("replay") + " --json")
         shell.until_caught_up()
-        for verb in (*LOOKING, "config show", "doctor", "erase", "pause", "resume"):
+        for verb in (*LOOKING, "config show", "doctor", "erase"):
+            seen[verb] = shell(example(verb) + " --json")
+        seen["serve"], seen["served"] = served(shell)
+        for verb in ("pause", "resume"):
             seen[verb] = shell(example(verb) + " --json")
     seen["run"] = worker.returncode
     for verb in (
@@ -150,11 +184,12 @@ class TestExamples:
         assert all(verb.split()[0] in here("--help").out for verb in commands())
 
     def test_the_tour_takes_every_verb_but_the_demo(self, tour: tuple[Shell, dict[str, Any]]) -> None:
-        assert tour[1].keys() | {"demo"} == commands().keys()
+        assert tour[1].keys() - {"served"} | {"demo"} == commands().keys()
 
     def test_every_example_ends_well(self, tour: tuple[Shell, dict[str, Any]]) -> None:
-        found = {verb: seen if isinstance(seen, int) else seen.code for verb, seen in tour[1].items()}
-        assert found == dict.fromkeys(tour[1], 0), {v: s.err for v, s in tour[1].items() if getattr(s, "code", 0)}
+        verbs = {verb: seen for verb, seen in tour[1].items() if verb != "served"}
+        found = {verb: seen if isinstance(seen, int) else seen.code for verb, seen in verbs.items()}
+        assert found == dict.fromkeys(verbs, 0), {v: s.err for v, s in tour[1].items() if getattr(s, "code", 0)}
 
     def test_topics_are_made_fit(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         made = tour[1]["topics show"].json
@@ -182,6 +217,19 @@ class TestExamples:
         assert found["segment"]["name"] == found["segment"]["name"]
         assert (found["revision"], found["as_of"]) == (1, "2011-06-11")
         assert found["features"]["frequency"] > 20
+
+    def test_the_api_answers_what_the_look_up_prints(self, tour: tuple[Shell, dict[str, Any]]) -> None:
+        found = tour[1]["served"]["customer"]
+        assert found.pop("age_days") > 5_000
+        assert found == tour[1]["lookup"].json
+
+    def test_an_erasure_asked_of_the_api_comes_back_among_the_moves(self, tour: tuple[Shell, dict[str, Any]]) -> None:
+        by_command, by_api = tour[1]["erase"].json, tour[1]["served"]["erasure"]
+        assert by_api["customer_id"] == by_command["customer_id"] == "12815"
+        assert by_api["partition"] == by_command["partition"]
+        assert by_api["offset"] == by_command["offset"] + 2  # behind its tick
+        assert not by_api["had_state"]
+        assert tour[1]["served"]["erased"] == 'data: {"customer_id":"12815"}'
 
     def test_the_forecast_names_whom_the_look_up_foretells(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         shell, seen = tour

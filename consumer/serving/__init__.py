@@ -1,0 +1,1 @@
+"""The look-up API: what the commands read, over HTTP."""

@@ -1,0 +1,264 @@
+"""What may be asked of a namespace, over HTTP or from a page: plain functions, and the very figures of the commands.
+
+    customers      `segmenter lookup --json`, and the age of what it says
+    explanation    `segmenter explain --json`
+    segments       the profiles of `segmenter model show --json`, counted anew where they are older than `CENSUS_S`
+    model          `segmenter model show --json`
+    members        a segment's customers, a page at a time
+    erase          the messages of `segmenter erase`
+
+One Redis client is kept. Where `bootstrap --replace` flips in another state, the old one's fence is gone with it: the
+very next question finds that out and opens the new one.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from consumer.commands.cli_model import Report, report_of
+from consumer.commands.erasing import publish_erasure
+from consumer.commands.explain import Explanation, explain
+from consumer.commands.lookup import Customer, Opened, describe, opened, read, read_groups
+from consumer.commands.place import Place
+from consumer.commands.population import Namespace, population, readable, segment_profiles
+from consumer.history.profile import Profile
+from consumer.partition import START, decode_state, iso
+from consumer.scoring import named_segment
+from consumer.transport.kafka_reader import KafkaReader
+from features.codec import decode_states
+from features.store import GenerationGone
+from features.transaction import today_in
+from models.bundle import Bundle, Segment, segment_of
+
+T = TypeVar("T")
+
+CHUNK = 2_000
+CENSUS_S = 30.0
+"""Profiles take a reading of everybody; so old they may be."""
+LOOK_AT = 20_000
+"""So many customers are looked at for one page, whoever is in the segment: then the page ends, short as it may be."""
+
+
+class KnownCustomer(Customer, frozen=True):
+    """A customer as of the partition's day. distances: to each cluster, in standard deviations of log units; margin:
+    1 on a centroid, 0 halfway between two; held: another cluster is nearer, by less than the margin rule asks;
+    next_move: if he stays silent; age_days: days from as_of to today.
+    """
+
+    age_days: int
+
+
+class Segments(msgspec.Struct, frozen=True):
+    """Everybody, by segment, as counted at `counted_at` (RFC 3339) under the partitions' days, the earliest of which is
+    as_of.
+    """
+
+    as_of: str
+    counted_at: str
+    model_version: int
+    customers: int
+    segments: tuple[Profile, ...]
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One of a segment's customers. revision: of his newest record."""
+
+    customer_id: str
+    entered_on: str
+    revision: int
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of a segment's customers, in no order that means anything. next: the cursor of the page after this one,
+    which may hold nobody; None at the end.
+    """
+
+    segment: Segment
+    customers: list[Member]
+    next: str | None
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """Where an erasure stands in the input. A worker applies it; had_state: whether there was anything to erase."""
+
+    customer_id: str
+    topic: str
+    partition: int
+    offset: int
+    had_state: bool
+
+
+class BadCursor(ValueError):
+    """A cursor that is none of ours, or of another segment or state."""
+
+
+class _Cursor(msgspec.Struct, frozen=True, array_like=True):
+    generation: str
+    segment: int
+    partition: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Census:
+    """Everybody counted. at: the clock that only goes forward."""
+
+    generation: str
+    at: float
+    segments: Segments
+    report: Report
+
+
+class Queries:
+    """Asks one namespace; may be asked from several threads. All raise `Stop`, `StoreError`, `InvalidState`."""
+
+    def __init__(self, place: Place, now: Callable[[], float] = time.time) -> None:
+        self._place, self._now = place, now
+        self._opened: Opened | None = None
+        self._counted: _Census | None = None
+        self._counting = threading.Lock()
+
+    def customers(self, ids: Sequence[str]) -> dict[str, KnownCustomer | None]:
+        """Return customers by their different canonical ids, None for who is unknown; read and computed at once."""
+        today = today_in(self._place.settings.zone, self._now())
+
+        def ask(state: Opened) -> dict[str, KnownCustomer | None]:
+            found: dict[str, KnownCustomer | None] = dict.fromkeys(ids)
+            for group in read_groups(state, ids):
+                age = today - group.standing[0].day
+                for each in describe(group):
+                    found[each.customer_id] = KnownCustomer(**msgspec.structs.asdict(each), age_days=age)
+            return found
+
+        return self._of_live(ask)
+
+    def explanation(self, customer: str) -> Explanation | None:
+        """Return why a customer is where he is; None for who is unknown."""
+        found = self._of_live(lambda state: read(state, customer))
+        return None if found is None else explain(found)
+
+    def segments(self) -> Segments:
+        """Return the segments in figures."""
+        return self._of_live(self._census).segments
+
+    def model(self) -> Report:
+        """Return the model of the newest count of everybody, with its profiles."""
+        return self._of_live(self._census).report
+
+    def members(self, segment: int, limit: int, cursor: str | None) -> Page | None:
+        """Return a page of a segment's customers, None for an unknown segment. Raises `BadCursor`.
+
+        limit: so many at most, but for those who share the last one's place. A walk meets everybody who is in the
+        segment all the while, once.
+        """
+        return self._of_live(lambda state: self._members(state, segment, limit, cursor))
+
+    def erase(self, customer: str) -> Erasure:
+        """Publish an erasure. Raises `TransportError`."""
+        reader = KafkaReader(self._place.broker().again())
+        try:
+            case, _ = publish_erasure(self._place, customer, reader)
+        finally:
+            reader.close()
+        topic = self._place.settings.transactions_topic
+        return Erasure(case.customer, topic, case.partition, case.offset, case.had_state)
+
+    def check(self) -> None:
+        """Raise what hinders a look-up, if anything does."""
+        self._of_live(lambda state: state.store.fences([0]))
+
+    def _of_live(self, ask: Callable[[Opened], T]) -> T:
+        """Ask the state that is live, and where it has just been replaced its successor."""
+        try:
+            return ask(self._live())
+        except GenerationGone:
+            self._opened = None
+            return ask(self._live())
+
+    def _live(self) -> Opened:
+        state = self._opened
+        if state is None:
+            self._opened = state = opened(self._place.settings)
+        return state
+
+    def _census(self, state: Opened) -> _Census:
+        """Return the newest count of everybody; one thread counts, who comes meanwhile waits for it."""
+        state.store.fences([0])
+        with self._counting:
+            known, now = self._counted, time.monotonic()
+            if known is None or known.generation != state.binding.generation or now - known.at > CENSUS_S:
+                self._counted = known = self._count(state)
+        return known
+
+    def _count(self, state: Opened) -> _Census:
+        version = state.registry.current()
+        bundle = readable(None if version is None else state.model(version), version)
+        standing = {p: decode_state(f.state) for p, f in state.store.fences(range(state.binding.partitions)).items()}
+        found = Namespace(state.settings, state.binding, state.store, state.registry, standing, bundle)
+        everybody = population(found)
+        profiles = segment_profiles(found, everybody)
+        segments = Segments(
+            as_of=iso(min(each.day for each in standing.values())),
+            counted_at=datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="seconds"),
+            model_version=bundle.version,
+            customers=len(everybody.ids),
+            segments=profiles,
+        )
+        return _Census(state.binding.generation, time.monotonic(), segments, report_of(found, profiles, None))
+
+    def _members(self, state: Opened, segment: int, limit: int, cursor: str | None) -> Page | None:
+        generation, partitions = state.binding.generation, state.binding.partitions
+        at = _Cursor(generation, segment, 0, START) if cursor is None else _read_cursor(cursor)
+        if (at.generation, at.segment) != (generation, segment) or not 0 <= at.partition < partitions:
+            raise BadCursor("the cursor is of another segment, or of a state that was replaced")
+        known = self._known_segment(state, segment)
+        if known is None:
+            return None
+        found: list[Member] = []
+        place = at.partition, at.after
+        for looked_at, (where, name, head) in enumerate(_walk(state, *place, min(max(4 * limit, 100), CHUNK))):
+            if where != place and (len(found) >= limit or looked_at >= LOOK_AT):
+                return Page(known, found, _write_cursor(_Cursor(generation, segment, *place)))
+            place = where
+            if int(head["segment"]) == segment:
+                found.append(Member(name, iso(int(head["entered_day"])), int(head["revision"])))
+        return Page(known, found, None)
+
+    def _known_segment(self, state: Opened, segment: int) -> Segment | None:
+        version = state.registry.current()
+        bundle: Bundle | None = None if version is None else state.model(version)
+        known = bundle is not None and segment_of(bundle, segment) is not None
+        return named_segment(bundle, segment) if known else None
+
+
+def _walk(state: Opened, partition: int, after: int, asked: int) -> Iterator[tuple[tuple[int, int], str, np.void]]:
+    """Yield (partition and position, id, head) of everybody behind a place; asked: so many are read at a time."""
+    while partition < state.binding.partitions:
+        state.store.fences([partition])
+        chunk = state.store.chunk(partition, after, asked)
+        there = [i for i, blob in enumerate(chunk.blobs) if blob is not None]
+        heads = decode_states([chunk.blobs[i] for i in there]).heads
+        for i, head in zip(there, heads, strict=True):
+            yield (partition, chunk.positions[i]), chunk.ids[i], head
+        ended = len(chunk.ids) < asked
+        partition, after = (partition + 1, START) if ended else (partition, chunk.positions[-1])
+
+
+def _write_cursor(cursor: _Cursor) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> _Cursor:
+    try:
+        return msgspec.msgpack.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Cursor)
+    except (ValueError, msgspec.MsgspecError):
+        raise BadCursor("the cursor is none of ours") from None
