@@ -4,9 +4,10 @@
     python -m benchmarks.lookups --data FILE --rate 800 --seconds 60
 
 The server is `segmenter serve` as it is, held to one core; the store and the load share the others. The load is open:
-request i is due at i / rate whether or not those before it are answered, and its time counts from then, so that
-a server that stands still for a moment is charged for everyone who came meanwhile. Each asks for any of all customers,
-so nothing repeats much. In the end: what of a look-up is computing, and what of that is the next move.
+request i is due at i / rate whether or not those before it are answered, and its time counts from then, so that a
+server that stands still for a moment is charged for everyone who came meanwhile. `first` asks for each customer once,
+so all is computed; `again` for any of them, nothing of whom has changed since. In the end: what of a look-up is
+computing, and what of that is the next move.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -32,7 +33,7 @@ from fastapi import FastAPI, Response
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
-from consumer.commands.lookup import Group, Opened, describe, opened, read_groups
+from consumer.commands.lookup import Group, Opened, describe, grouped, opened, read_rows
 from consumer.outlook import next_moves_across
 from consumer.settings import Settings
 from consumer.transport.child import free_port
@@ -43,22 +44,26 @@ from tests.harness.swept import swept_shop
 
 PARTITIONS = 12
 TOKEN = "a token of the benchmark"  # noqa: S105 -- it guards a store of made-up customers
-WARM_S = 3.0
-BARE = "bare Redis GET"
+WARM = 200
+"""Customers who are asked for before, so that all is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Milliseconds from when a request was due to the last byte of its answer, one each; answers by status."""
+    """ms: from when a request was due to the last byte of its answer, one each, in milliseconds; statuses: answers by
+    status; cpu_s: the server's CPU seconds.
+    """
 
     ms: np.ndarray
     statuses: Counter[int]
+    cpu_s: float
 
     def line(self, name: str) -> str:
         p50, p90, p99 = np.quantile(self.ms, [0.5, 0.9, 0.99])
         return (
             f"{name:<18} {len(self.ms):>7,} answers {dict(self.statuses)}  "
-            f"p50 {p50:6.2f}  p90 {p90:6.2f}  p99 {p99:6.2f}  max {self.ms.max():7.2f} ms"
+            f"p50 {p50:6.2f}  p90 {p90:6.2f}  p99 {p99:6.2f}  max {self.ms.max():7.2f} ms; "
+            f"{self.cpu_s / len(self.ms) * 1e3:.2f} ms of the core each"
         )
 
 
@@ -81,14 +86,16 @@ def serve_bare(redis_url: str, port: int) -> None:
 
 
 @contextmanager
-def serving(arguments: list[str], port: int, environ: dict[str, str], core: int) -> Iterator[None]:
-    """Run a server on one core, from its first answer on."""
-    process = subprocess.Popen([sys.executable, "-m", *arguments], env=environ, stderr=subprocess.DEVNULL)
+def serving(arguments: list[str], port: int, environ: dict[str, str], core: int) -> Iterator[int]:
+    """Run a server on one core, from its first answer on; give its process id."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(process.pid, {core})
         asyncio.run(_until_alive(port))
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(20)
@@ -115,9 +122,13 @@ class _Connection:
 
     async def ask(self, path: str) -> int:
         """Send a GET and read the whole answer; return its status."""
-        if self._streams is None or self._streams[0].at_eof():  # the server ends what idles
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
+        if self._streams is not None:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):  # the server ended what idled
+                return await self._ask(*self._streams, path)
+        self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        return await self._ask(*self._streams, path)
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> int:
         writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
@@ -125,9 +136,8 @@ class _Connection:
         return int(head.split(b" ", 2)[1])
 
 
-async def load(port: int, paths: list[str], rate: float, seconds: float, seed: int) -> Measured:
-    """Ask for any of some paths, `rate` times a second, whatever becomes of it."""
-    dice = random.Random(seed)
+async def load(port: int, pid: int, paths: Sequence[str], rate: float) -> Measured:
+    """Ask for some paths, `rate` of them a second, whatever becomes of it."""
     idle: list[_Connection] = []
     took: list[float] = []
     statuses: Counter[int] = Counter()
@@ -138,20 +148,24 @@ async def load(port: int, paths: list[str], rate: float, seconds: float, seed: i
         took.append(time.perf_counter() - due)
         idle.append(connection)
 
+    before = _cpu_s(pid)
     async with asyncio.TaskGroup() as group:
         began = time.perf_counter()
-        for i in range(int(rate * seconds)):
+        for i, path in enumerate(paths):
             due = began + i / rate
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
-            group.create_task(one(due, dice.choice(paths)))
-    return Measured(np.array(took) * 1e3, statuses)
+            group.create_task(one(due, path))
+    return Measured(np.array(took) * 1e3, statuses, _cpu_s(pid) - before)
 
 
-def measured(port: int, paths: list[str], rate: float, seconds: float) -> Measured:
-    """Warm a server up, then measure it."""
-    asyncio.run(load(port, paths, rate, WARM_S, seed=1))
-    return asyncio.run(load(port, paths, rate, seconds, seed=2))
+def _cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process so far, by Linux's /proc; 0 elsewhere."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return 0.0
+    user, system = stat.read_text("ascii", "replace").rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 # what it is spent on -----------------------------------------------------------------------------------------
@@ -161,7 +175,7 @@ def spent(state: Opened, ids: list[str]) -> Iterator[str]:
     """Yield what a look-up's parts cost in this process, by how many are read at once."""
     dice = random.Random(3)
     for n in (1, 8, 64):
-        groups = [read_groups(state, dice.sample(ids, n))[0] for _ in range(400 if n == 1 else 60)]
+        groups = [grouped(state, read_rows(state, dice.sample(ids, n)))[0] for _ in range(400 if n == 1 else 60)]
         whole, moves = np.array([(_ms(describe, g), _ms(_next_moves, g)) for g in groups]).T / n
         yield (
             f"{n:>3} at once: described in {np.mean(whole):.2f} ms a customer (p99 {np.quantile(whole, 0.99) * n:.1f} "
@@ -204,16 +218,22 @@ def main() -> None:
         core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
         print(f"{len(ids):,} customers, {given.rate:g} requests a second for {given.seconds:g} s, server on one core")
         print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-        for name in (BARE, "look-up", BARE, "look-up"):
+        dice = random.Random(2)
+        warm, order = ids[:WARM], dice.sample(ids[WARM:], len(ids) - WARM)
+        again = dice.choices(order, k=int(given.rate * given.seconds))
+        for _ in range(2):
             port = free_port()
-            if name == BARE:
-                arguments = ["benchmarks.lookups", "--bare", store.url, str(port)]
-                paths = [f"/v1/customers/{state.store.keys.customer(state.home(each), each).decode()}" for each in ids]
-            else:
-                arguments = ["consumer.cli", "serve", "--port", str(port)]
-                paths = [f"/v1/customers/{each}" for each in ids]
-            with serving(arguments, port, environ, core):
-                print(measured(port, paths, given.rate, given.seconds).line(name), flush=True)
+            with serving(["benchmarks.lookups", "--bare", store.url, str(port)], port, environ, core) as pid:
+                key = state.store.keys.customer
+                paths = [f"/v1/customers/{key(state.home(each), each).decode()}" for each in again]
+                asyncio.run(load(port, pid, paths[:WARM], given.rate))
+                print(asyncio.run(load(port, pid, paths, given.rate)).line("bare Redis GET"), flush=True)
+            port = free_port()
+            with serving(["consumer.cli", "serve", "--port", str(port)], port, environ, core) as pid:
+                asyncio.run(load(port, pid, [f"/v1/customers/{each}" for each in warm], given.rate))
+                for name, asked in (("look-up, first", order), ("look-up, again", again)):
+                    paths = [f"/v1/customers/{each}" for each in asked]
+                    print(asyncio.run(load(port, pid, paths, given.rate)).line(name), flush=True)
         for line in spent(state, ids):
             print(line)
 

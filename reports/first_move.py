@@ -79,6 +79,8 @@ def first_moves(
         segment[row[best]] = label[best]
         # Outside the clusters nothing changes on the way; behind a step found nobody asks.
         left = np.flatnonzero(~moved & here.vectors.clustered & (first < last) & (first < step[row]))
+        if not len(left):
+            break
         row, first, last = row[left], first[left], last[left]
         there, long = scores_at(row, last), last - first > LONGEST_TIE
         left = np.flatnonzero(may_move(here.coordinates[left], there.coordinates, labels[row], long, bundle))

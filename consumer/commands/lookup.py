@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
@@ -149,6 +149,15 @@ class Stored:
     bundle: Bundle | None
 
 
+class Row(NamedTuple):
+    """One customer as he was read: his state's bytes, and how his partition stands."""
+
+    customer: str
+    partition: int
+    blob: bytes
+    standing: PartitionState
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """n customers, at least one, whose partitions stand on one day under one model. states: theirs, in their order.
@@ -168,7 +177,7 @@ class Group:
 
 def read(state: Opened, customer: str) -> Stored | None:
     """Read one customer by his canonical id; None for an unknown one. Raises `StoreError`, `InvalidState`."""
-    for group in read_groups(state, [customer]):
+    for group in grouped(state, read_rows(state, [customer])):
         return Stored(
             customer=customer,
             partition=group.partitions[0],
@@ -182,38 +191,42 @@ def read(state: Opened, customer: str) -> Stored | None:
     return None
 
 
-def read_groups(state: Opened, customers: Sequence[str]) -> list[Group]:
-    """Read customers by their different canonical ids, in two round trips; unknown ones are in no group.
+def read_rows(state: Opened, customers: Sequence[str]) -> list[Row]:
+    """Read customers by their different canonical ids, in two round trips; unknown ones are left out.
 
-    Raises `StoreError` (`GenerationGone` where another state has taken this one's place), `InvalidState`.
+    Raises `StoreError`, `GenerationGone` where another state has taken this one's place.
     """
     wanted: dict[int, list[str]] = {}
     for customer in customers:
         wanted.setdefault(state.home(customer), []).append(customer)
     blobs = state.store.load(wanted)
     standing = {partition: decode_state(fence.state) for partition, fence in state.store.fences(sorted(wanted)).items()}
-    alike: dict[tuple[int, int], list[tuple[str, int, bytes]]] = {}
-    for partition, ids in wanted.items():
-        at = standing[partition]
-        found = [(name, partition, blob) for name, blob in zip(ids, blobs[partition], strict=True) if blob is not None]
-        alike.setdefault((at.day, at.sweep.version), []).extend(found)
-    return [_group(state, version, rows, standing) for (_, version), rows in alike.items() if rows]
+    return [
+        Row(customer, partition, blob, standing[partition])
+        for partition, ids in wanted.items()
+        for customer, blob in zip(ids, blobs[partition], strict=True)
+        if blob is not None
+    ]
 
 
-def _group(
-    state: Opened, version: int, rows: Sequence[tuple[str, int, bytes]], standing: Mapping[int, PartitionState]
-) -> Group:
-    customers, partitions, blobs = zip(*rows, strict=True)
-    return Group(
-        customers=customers,
-        partitions=partitions,
-        keys=[state.store.keys.customer(partition, name).decode() for name, partition, _ in rows],
-        bytes=[len(blob) for blob in blobs],
-        states=decode_states(blobs),
-        standing=[standing[partition] for partition in partitions],
-        horizon_days=state.binding.horizon_days,
-        bundle=state.model(version),
-    )
+def grouped(state: Opened, rows: Sequence[Row]) -> list[Group]:
+    """Decode what was read, those together who can be computed together. Raises `StoreError`, `InvalidState`."""
+    alike: dict[tuple[int, int], list[Row]] = {}
+    for row in rows:
+        alike.setdefault((row.standing.day, row.standing.sweep.version), []).append(row)
+    return [
+        Group(
+            customers=[row.customer for row in some],
+            partitions=[row.partition for row in some],
+            keys=[state.store.keys.customer(row.partition, row.customer).decode() for row in some],
+            bytes=[len(row.blob) for row in some],
+            states=decode_states([row.blob for row in some]),
+            standing=[row.standing for row in some],
+            horizon_days=state.binding.horizon_days,
+            bundle=state.model(version),
+        )
+        for (_, version), some in alike.items()
+    ]
 
 
 def read_or_say(place: Place, text: str, output: Output) -> Stored:

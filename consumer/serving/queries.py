@@ -27,12 +27,13 @@ import numpy as np
 from consumer.commands.cli_model import Report, report_of
 from consumer.commands.erasing import publish_erasure
 from consumer.commands.explain import Explanation, explain
-from consumer.commands.lookup import Customer, Opened, describe, opened, read, read_groups
+from consumer.commands.lookup import Customer, Opened, opened, read, read_rows
 from consumer.commands.place import Place
 from consumer.commands.population import Namespace, population, readable, segment_profiles
 from consumer.history.profile import Profile
 from consumer.partition import START, decode_state, iso
 from consumer.scoring import named_segment
+from consumer.serving.told import Told
 from consumer.transport.kafka_reader import KafkaReader
 from features.codec import decode_states
 from features.store import GenerationGone
@@ -126,17 +127,19 @@ class Queries:
         self._opened: Opened | None = None
         self._counted: _Census | None = None
         self._counting = threading.Lock()
+        self._told = Told()
 
     def customers(self, ids: Sequence[str]) -> dict[str, KnownCustomer | None]:
         """Return customers by their different canonical ids, None for who is unknown; read and computed at once."""
         today = today_in(self._place.settings.zone, self._now())
 
         def ask(state: Opened) -> dict[str, KnownCustomer | None]:
+            rows = read_rows(state, ids)
+            told = self._told.of(state, rows)
             found: dict[str, KnownCustomer | None] = dict.fromkeys(ids)
-            for group in read_groups(state, ids):
-                age = today - group.standing[0].day
-                for each in describe(group):
-                    found[each.customer_id] = KnownCustomer(**msgspec.structs.asdict(each), age_days=age)
+            for row in rows:
+                each = told[row.customer]
+                found[row.customer] = KnownCustomer(**msgspec.structs.asdict(each), age_days=today - row.standing.day)
             return found
 
         return self._of_live(ask)

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from starlette.testclient import TestClient
 
-from consumer.commands.lookup import describe, opened, read_groups
+from consumer.commands.lookup import describe, grouped, opened, read_rows
 from consumer.serving.queries import Queries
 from consumer.serving.tokens import Tokens
 from features.redis_store import connect
@@ -69,8 +69,10 @@ class TestFigures:
 
     def test_everybody_described_at_once_is_everybody_described_alone(self, shop: Shop) -> None:
         state = opened(shop.settings)
-        together = {each.customer_id: each for group in read_groups(state, shop.ids) for each in describe(group)}
-        alone = {name: describe(read_groups(state, [name])[0])[0] for name in shop.ids}
+        together = {
+            each.customer_id: each for group in grouped(state, read_rows(state, shop.ids)) for each in describe(group)
+        }
+        alone = {name: describe(grouped(state, read_rows(state, [name]))[0])[0] for name in shop.ids}
         assert together == alone
 
     def test_pages_hold_everybody_once_under_his_segment(
