@@ -42,7 +42,12 @@ class Feed:
     async def listen(self) -> AsyncIterator[bytes]:
         """Begin to listen, and return the stream. Raises `Refused`, `TransportError`."""
         if len(self._listeners) >= LISTENERS:
-            raise Refused(429, "too-many-listeners", f"{LISTENERS} streams are open, all there are; try again later")
+            raise Refused(
+                429,
+                "too-many-listeners",
+                f"{LISTENERS} streams are open, all there are; try again later",
+                {"retry-after": "5"},
+            )
         async with self._joining:
             if self._reader is None or self._ending.is_set() or self._reader.done():
                 if self._reader is not None:
