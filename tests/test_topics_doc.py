@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
@@ -16,30 +15,15 @@ from consumer.messages import Cause, SegmentRecord
 from consumer.step import Mark
 from features.transaction import Batch, Reason, _Message, decode
 from features.vector import NAMES
+from tests.harness.contracts import rows, section
 from tests.harness.world import FIRST_DAY, World, shopping
 
-TEXT = (Path(__file__).parents[1] / "docs/topics.md").read_text(encoding="utf-8")
 NOT_READ = {"stock_code", "description", "country"}
 """Input fields of the document that the service ignores: they are the shop's."""
 
 
-def section(title: str) -> str:
-    """The text under a heading of the second level, up to the next one."""
-    found = re.search(rf"(?ms)^## {re.escape(title)}$(.*?)(?=^## |\Z)", TEXT)
-    assert found, title
-    return found[1]
-
-
 def examples(title: str) -> list[bytes]:
     return [block.encode() for block in re.findall(r"(?s)```json\n(.*?)```", section(title))]
-
-
-def first_column(text: str, head: str) -> set[str]:
-    """What stands in back quotes in the first column of the table whose first header is `head`."""
-    table = re.search(rf"(?ms)^\| {re.escape(head)} \|.*?\n\|[-|]+\n(.*?)(?:\n\n|\Z)", text)
-    assert table, head
-    cells = [line.split("|")[1] for line in table[1].splitlines()]
-    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
 
 
 def decoded(value: bytes) -> Batch:
@@ -68,13 +52,13 @@ def test_the_example_of_an_erasure_is_a_mark() -> None:
 
 
 def test_every_field_is_described() -> None:
-    assert first_column(section("`transactions`"), "field") == set(_Message.__struct_fields__) | NOT_READ
-    assert first_column(section("`customer-segments`"), "field") == set(SegmentRecord.__struct_fields__)
+    assert set(rows("`transactions`", "field")) == set(_Message.__struct_fields__) | NOT_READ
+    assert set(rows("`customer-segments`", "field")) == set(SegmentRecord.__struct_fields__)
 
 
 def test_every_cause_and_every_reason_is_described() -> None:
-    assert first_column(section("`customer-segments`"), "`cause`") == set(get_args(Cause))
-    assert first_column(section("`transactions-dead-letters`"), "reason") == {reason.value for reason in Reason}
+    assert set(rows("`customer-segments`", "`cause`")) == set(get_args(Cause))
+    assert set(rows("`transactions-dead-letters`", "reason")) == {reason.value for reason in Reason}
 
 
 def test_the_limits_are_those_of_the_code() -> None:
@@ -110,7 +94,7 @@ def world() -> World:
 
 def test_the_counters_that_a_run_leaves_are_described_and_add_up(world: World) -> None:
     counters = world.counters()
-    described = first_column(section("Counters"), "counter")
+    described = set(rows("Counters", "counter"))
     assert {re.sub(r"\..+", "", name) for name in counters} <= {re.sub(r"\..+", "", name) for name in described}
     parts = ("applied", "repeated", "guests", "ticks", "erasures")
     refused = sum(n for name, n in counters.items() if name.startswith("refused."))
@@ -119,7 +103,7 @@ def test_the_counters_that_a_run_leaves_are_described_and_add_up(world: World) -
 
 
 def test_the_headers_are_those_of_the_table(world: World) -> None:
-    described = first_column(section("`customer-segments`"), "header")
+    described = set(rows("`customer-segments`", "header"))
     written = {name for record in world.output() for name in record["headers"]}
     of_a_repartition = {
         "moved_from",
