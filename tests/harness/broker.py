@@ -41,7 +41,7 @@ JARS = REPOSITORY / ".cache" / "kafka"
 
 UNAVAILABLE = (
     "no Kafka broker for the tests: set SEGMENTER_TEST_KAFKA=host:port, or start Docker, "
-    f"or install Java {OLDEST_JAVA} and Maven (Debian, Ubuntu: apt install openjdk-17-jre-headless maven; "
+    f"or install Java {OLDEST_JAVA} and Maven (Debian, Ubuntu: apt install openjdk-17-jdk-headless maven; "
     "macOS: brew install openjdk@17 maven)"
 )
 
