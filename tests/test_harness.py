@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from operator import methodcaller
 from pathlib import Path
 
@@ -103,8 +104,10 @@ def test_the_broker_is_real_four_partitions_and_no_topic_by_accident(kafka: Brok
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     try:
         admin.create_topics([NewTopic(namespace, num_partitions=-1, replication_factor=-1)])
-        (topic,) = admin.describe_topics([namespace])
-        assert len(topic["partitions"]) == 4
+        deadline = time.monotonic() + 10  # it is created before every broker's metadata know of it
+        while not (partitions := admin.describe_topics([namespace])[0]["partitions"]) and time.monotonic() < deadline:
+            pass
+        assert len(partitions) == 4
         with contextlib.closing(KafkaConsumer(bootstrap_servers=kafka.bootstrap)) as consumer:
             assert not consumer.partitions_for_topic(f"{namespace}-never-created")  # asking would create it
         assert f"{namespace}-never-created" not in admin.list_topics()
