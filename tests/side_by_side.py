@@ -33,14 +33,16 @@ ON_SERVERS = [
 
 def parts(*, faults: bool) -> list[list[str]]:
     """Return the commands; the first one is shown."""
+    without = [f"--ignore={path}" for path in LONGEST]
     if faults:
         everything = ["-m", "long or not long"]
-        return [
-            [*PYTEST, FAULTS, *everything, *(f"--ignore={path}" for path in LONGEST)],
-            [*PYTEST, *LONGEST, *everything],
-        ]
+        return [[*PYTEST, FAULTS, *everything, *without], [*PYTEST, *LONGEST, *everything]]
     elsewhere = [f"--ignore={path}" for path in (FAULTS, *ON_SERVERS)]
-    return [[*PYTEST, *ON_SERVERS], [*PYTEST, FAULTS], [*GIVES_WAY, *PYTEST, "tests", *elsewhere]]
+    return [
+        [*PYTEST, *ON_SERVERS, *LONGEST],
+        [*PYTEST, FAULTS, *without],
+        [*GIVES_WAY, *PYTEST, "tests", *elsewhere],
+    ]
 
 
 def main() -> int:

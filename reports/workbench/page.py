@@ -24,6 +24,9 @@ from reports.workbench.tables import rows
 SHOWN = 25
 """Rows of a table that stand in the page; its CSV has all."""
 
+SENTENCE = 40
+"""Characters from which a cell's text is a sentence."""
+
 TABLES = "tables"
 """The folder beside the page that holds each exhibit's CSV."""
 
@@ -95,11 +98,11 @@ def _link(exhibit: Exhibit) -> str:
 
 def _table(exhibit: Exhibit) -> str:
     data = exhibit.data.head(SHOWN)
-    numeric = {column: data[column].dtype.kind in "iuf" for column in data.columns}
-    head = "".join(f"<th{_class(numeric[column])}>{escape(_heading(str(column)))}</th>" for column in data.columns)
+    classes = {column: _class(data[column]) for column in data.columns}
+    head = "".join(f"<th{classes[column]}>{escape(_heading(str(column)))}</th>" for column in data.columns)
     body = "".join(
         "<tr>"
-        + "".join(f"<td{_class(numeric[name])}>{escape(cell(name, value))}</td>" for name, value in row.items())
+        + "".join(f"<td{classes[name]}>{escape(cell(name, value))}</td>" for name, value in row.items())
         + "</tr>"
         for row in rows(data)
     )
@@ -112,8 +115,11 @@ def _table(exhibit: Exhibit) -> str:
     )
 
 
-def _class(number: bool) -> str:
-    return ' class="number"' if number else ""
+def _class(column: pd.Series) -> str:
+    """Return how a column is set: numbers to the right, and sentences so wide that a phone does not fold each word."""
+    if column.dtype.kind in "iuf":
+        return ' class="number"'
+    return ' class="sentences"' if column.astype(str).str.len().max() > SENTENCE else ""
 
 
 def _heading(column: str) -> str:
