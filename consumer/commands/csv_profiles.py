@@ -15,8 +15,8 @@ from consumer.commands.export import read_ids
 from consumer.commands.live_study import live_study
 from consumer.commands.place import Place
 from consumer.commands.whole_file import whole_file
-from features.vector import NAMES
-from reports.workbench.page import csv_of
+from reports.spreadsheet import csv_of
+from reports.workbench.segments.sizes import medians, sizes
 from reports.workbench.study import Study
 
 
@@ -69,12 +69,9 @@ def profile_table(study: Study, customers: pd.DataFrame) -> pd.DataFrame:
 
     Net is of the horizon, in the currency; shares are in 0 .. 1, of the customers given and of the clusters' net.
     """
-    grouped = customers.groupby("segment", observed=True)
-    table = grouped.agg(segment_id=("segment_id", "first"), customers=("monetary", "size"), net=("monetary", "sum"))
-    table["customer_share"] = table["customers"] / len(customers)
-    inside = table["segment_id"].isin([segment.id for segment in study.bundle.segments])
-    table["revenue_share"] = (table["net"] / table.loc[inside, "net"].sum()).where(inside)
-    medians = grouped[list(NAMES)].median().add_prefix("median_").round(6)
-    table = table.join(medians).reset_index()
-    table["segment"] = table["segment"].astype(str)
+    found = sizes(customers).rename(columns={"revenue": "net", "customers_share": "customer_share"})
+    ids = customers.groupby("segment", observed=True)["segment_id"].first()
+    found.insert(1, "segment_id", found["segment"].map({str(name): number for name, number in ids.items()}))
+    typical = medians(customers).drop(columns=["segment", "customers"]).add_prefix("median_").round(6)
+    table = found[["segment", "segment_id", "customers", "net", "customer_share", "revenue_share"]].join(typical)
     return table.assign(as_of=study.date.isoformat(), model_version=study.bundle.version)

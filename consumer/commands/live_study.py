@@ -57,7 +57,6 @@ def live_study(place: Place, progress: Tell) -> Study:
         choice=None,
         currency=place.settings.currency,
         customers=pd.concat(frames),
-        past=past_of(place),
     )
 
 

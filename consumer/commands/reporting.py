@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -24,8 +24,9 @@ from consumer.history.csv_study import study_of
 from consumer.history.history_files import HistoryFiles
 from consumer.partition import iso
 from consumer.settings import Settings
+from reports.spreadsheet import csv_of
 from reports.workbench.action.recommended_actions import Action, ActionsError, with_own
-from reports.workbench.page import TABLES, csv_of
+from reports.workbench.page import TABLES
 from reports.workbench.report import html, sections, tables
 from reports.workbench.study import Study, pseudonymous
 
@@ -98,14 +99,15 @@ def report_files(files: HistoryFiles, plan: ReportPlan, output: Output) -> None:
 
 def report_live(place: Place, plan: ReportPlan, output: Output) -> None:
     """Write the report of the running service."""
-    from consumer.commands.live_study import live_study
+    from consumer.commands.live_study import live_study, past_of
 
     if plan.compare is not None or plan.k is not None:
         raise Stop(ExitCode.USAGE, "--live reports on the service's own model as of today: leave --k and --compare out")
     began = time.monotonic()
     _check(plan.out)
     with output.progress() as progress:
-        _write(live_study(place, progress), None, plan, place.settings, output, progress, began)
+        study = replace(live_study(place, progress), past=past_of(place))
+        _write(study, None, plan, place.settings, output, progress, began)
 
 
 def _compared(earlier: str, later: str) -> tuple[int, int]:

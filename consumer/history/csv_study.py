@@ -16,7 +16,6 @@ from consumer.history.csv_frame import frame
 from consumer.history.csv_source import History, fold_history
 from consumer.settings import Settings
 from features.codec import Seen
-from features.ledger import Ints, Ledger
 from models.learner import DEFAULT
 from models.selection import Terms
 from reports.workbench.study import Study, customers_on
@@ -35,7 +34,7 @@ def study_of(history: History, settings: Settings, *, k: int | None, progress: P
     none = np.empty(0, np.int64)
     seen = Seen(none, none.astype(np.uint64), none)
     prepared = prepare(Folded(ids, ledger, seen, 0, None, newest), terms, k=k, progress=progress)
-    first = first_days(ledger, len(ids))
+    first = prepared.states.heads["first_day"].astype(np.int64)
     return Study(
         source=", ".join(Path(file).name for file in history.files),
         lines=frame(history),
@@ -49,13 +48,6 @@ def study_of(history: History, settings: Settings, *, k: int | None, progress: P
         currency=settings.currency,
         customers=customers_on(ids, ledger, first, day, prepared.bundle),
     )
-
-
-def first_days(ledger: Ledger, customers: int) -> Ints:
-    """Return the day of each customer's first record, int64 (n,); everybody has one."""
-    first = np.full(customers, np.iinfo(np.int64).max)
-    np.minimum.at(first, ledger.owner, ledger.day)
-    return first
 
 
 def funnel_frame(history: History) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
+from reports.workbench import phrases
 from reports.workbench.phrases import money, share
 
 Kind = Literal["days", "orders", "money", "units", "share"]
@@ -53,7 +54,7 @@ def value(name: str, amount: float, currency: str) -> str:
 def axis(name: str, currency: str, scale: str = "") -> str:
     """Return an axis title with its unit: ``net revenue [GBP, log scale]``."""
     measure = MEASURES[name]
-    unit = {"money": currency or "currency units", "share": "0 to 1"}.get(measure.kind, measure.kind)
+    unit = {"money": phrases.unit(currency), "share": "0 to 1"}.get(measure.kind, measure.kind)
     return f"{measure.noun} [{', '.join(filter(None, (unit, scale)))}]"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from reports.spreadsheet import escaped
+from reports.spreadsheet import csv_of
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.tables import rows
 
@@ -45,16 +45,6 @@ def page(title: str, subtitle: str, sections: Sequence[Section], footer: str) ->
         footer=escape(footer),
         plotly=get_plotlyjs().replace("</script", "<\\/script"),
     )
-
-
-def csv_of(data: pd.DataFrame) -> bytes:
-    """Return a table as CSV in UTF-8, no text of which a spreadsheet takes for a formula."""
-    safe = data.copy()
-    for column in safe.columns:
-        if safe[column].dtype.kind not in "biufmM":
-            safe[column] = [escaped(value) if isinstance(value, str) else value for value in safe[column]]
-    text: str = safe.to_csv(index=False, float_format="%.10g")
-    return text.encode()
 
 
 def _section(section: Section) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from datetime import date
 
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
 SIGNS = {"GBP": "£", "EUR": "€", "USD": "$", "JPY": "¥"}
 
 
@@ -23,6 +25,11 @@ def money(amount: float, currency: str, digits: int = 0) -> str:
     """Return an amount with its currency: ``£8,911,408``, ``CHF 12``, or the number alone where none is known."""
     sign = SIGNS.get(currency, f"{currency} " if currency else "")
     return f"{'-' if amount < 0 else ''}{sign}{abs(amount):,.{digits}f}"
+
+
+def unit(currency: str) -> str:
+    """Return what an axis of amounts has for a unit."""
+    return currency or "currency units"
 
 
 def day(value: date) -> str:

@@ -18,10 +18,7 @@ from reports.workbench.outlook import churn, value
 from reports.workbench.page import page
 from reports.workbench.sales import data_quality, exploration
 from reports.workbench.segments import algorithms, choosing_k, products, profiles, projections, rfm_scores
-from reports.workbench.study import Study
-
-Progress = Callable[[str, int, int], None]
-"""Told a stage's name, how much of it is done, and of how much."""
+from reports.workbench.study import Progress, Study
 
 
 def sections(

@@ -19,6 +19,13 @@ from models.bundle import FIXED, Bundle, scale_array
 from models.scoring import scored
 from models.selection import Choice
 
+Progress = Callable[[str, int, int], None]
+"""Told a stage's name, how much of it is done, and of how much."""
+
+
+def silent(_stage: str, _done: int, _of: int) -> None:
+    """Tell nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Past:

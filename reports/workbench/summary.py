@@ -12,6 +12,7 @@ from models.bundle import LAPSED
 from reports.workbench import phrases
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.phrases import count, money, share
+from reports.workbench.segments.sizes import medians, sizes
 from reports.workbench.study import Study
 from reports.workbench.tables import greatest
 
@@ -42,19 +43,19 @@ def segments(study: Study) -> pd.DataFrame:
     (of the clusters' net; none outside them, where a net may be below zero), ``median_recency`` (days),
     ``median_orders``, ``median_net``.
     """
-    grouped = study.customers.groupby("segment", observed=True)
-    table = grouped.agg(
-        customers=("monetary", "size"),
-        net=("monetary", "sum"),
-        median_recency=("recency", "median"),
-        median_orders=("frequency", "median"),
-        median_net=("monetary", "median"),
-    ).reset_index()
-    table["segment"] = table["segment"].astype(str)
-    table.insert(2, "customer_share", table["customers"] / table["customers"].sum())
-    inside = table["segment"].isin(study.segments)
-    table.insert(4, "revenue_share", (table["net"] / table.loc[inside, "net"].sum()).where(inside))
-    return table
+    found = sizes(study.customers).merge(medians(study.customers).drop(columns="customers"), on="segment")
+    return pd.DataFrame(
+        {
+            "segment": found["segment"],
+            "customers": found["customers"],
+            "customer_share": found["customers_share"],
+            "net": found["revenue"],
+            "revenue_share": found["revenue_share"],
+            "median_recency": found["recency"],
+            "median_orders": found["frequency"],
+            "median_net": found["monetary"],
+        }
+    )
 
 
 def _glance(study: Study, table: pd.DataFrame) -> Exhibit:

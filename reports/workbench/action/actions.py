@@ -22,7 +22,7 @@ from reports.workbench.action.recommended_actions import Action
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.lines import described
 from reports.workbench.measures import value
-from reports.workbench.phrases import count, listed, money, share
+from reports.workbench.phrases import count, listed, money, share, unit
 from reports.workbench.segments.products import purchases
 from reports.workbench.study import Study, named
 from reports.workbench.tables import greatest, rows
@@ -165,8 +165,7 @@ def _flows(study: Study, leavers: pd.DataFrame) -> Exhibit:
         )
     )
     figure.update_yaxes(autorange="reversed")
-    unit = study.currency or "currency units"
-    figure = styled(figure, x=f"net in the horizon of those who leave [{unit}]", y="from and to")
+    figure = styled(figure, x=f"net in the horizon of those who leave [{unit(study.currency)}]", y="from and to")
     return Exhibit("moves-ahead", f"Moves foretold for {AHEAD} days of silence", said, found, figure)
 
 

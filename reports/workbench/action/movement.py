@@ -12,8 +12,6 @@ service moves its model a little each day and holds a label until another is nea
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -22,14 +20,12 @@ from features.transaction import date_of
 from models.bundle import LAPSED
 from reports.workbench.action import told_movement
 from reports.workbench.action.cohorts import cohort_exhibit
+from reports.workbench.action.sankey import sankey
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.phrases import count, day, money, share
-from reports.workbench.study import Study
+from reports.workbench.study import Progress, Study, silent
 from reports.workbench.tables import greatest, rows
 from reports.workbench.theme import RAMP, segment_colours, styled
-
-Progress = Callable[[str, int, int], None]
-"""Told a stage, how much of it is done, and of how much."""
 
 BACK = 90
 """Days between the two looks, where nobody names the first."""
@@ -43,16 +39,12 @@ ARRIVED = "(no order yet)"
 UNKNOWN = "(not known then)"
 """Where those stand whose orders of that time are not known any more."""
 
-GROUND = "#777777"
-"""The colour of what is no segment."""
 
-
-def section(study: Study, before: int | None = None, progress: Progress | None = None) -> Section:
+def section(study: Study, before: int | None = None, progress: Progress = silent) -> Section:
     """Return the section. before: the day of the first look (days since 1970-01-01), None for `BACK` days earlier."""
     if study.past is not None:
         return told_movement.section(study, study.past)
     key, title = "movement", "Who moved?"
-    tell = progress or (lambda _stage, _done, _of: None)
     first = study.day - BACK if before is None else before
     lead = (
         f"Two looks with the same model, as of {day(date_of(first))} and of {day(study.date)}; then month by month. "
@@ -72,7 +64,7 @@ def section(study: Study, before: int | None = None, progress: Progress | None =
     else:
         moved = moves(then, study.customers, pd.Series(study.first_day, index=list(study.ids)), first)
         exhibits += [_matrix(study, moved, first), _flows(study, moved, first)]
-    labels = monthly(study, tell)
+    labels = monthly(study, progress)
     if labels.shape[1] < 2:
         notes.append("The orders lie within one month: no sizes over time.")
     else:
@@ -231,32 +223,11 @@ def _flows(study: Study, moved: pd.DataFrame, first: int) -> Exhibit:
         f"{money(gone['revenue_then'].sum(), study.currency)} then"
     )
     said = "; ".join(parts)
-    colours = segment_colours(study.bundle)
-    left = list(dict.fromkeys(moved["source"]))
     right = [name for name in study.customers["segment"].cat.categories if name in set(moved["target"])]
-    figure = go.Figure(
-        go.Sankey(
-            node={
-                "label": [*left, *right],
-                "color": [colours.get(name, GROUND) for name in [*left, *right]],
-                "pad": 18,
-            },
-            link={
-                "source": [left.index(name) for name in moved["source"]],
-                "target": [len(left) + right.index(name) for name in moved["target"]],
-                "value": moved["customers"].to_list(),
-                "color": [_faint(colours.get(name, GROUND)) for name in moved["source"]],
-            },
-        )
-    )
+    figure = sankey(moved, right, segment_colours(study.bundle))
     title = f"Flows of customers, {day(date_of(first))} (left) to {day(study.date)} (right)"
     figure = styled(figure, height=440)
     return Exhibit("movement-flows", title, f"{said[0].upper()}{said[1:]}.", moved, figure)
-
-
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.4)"
 
 
 def _sizes(study: Study, labels: pd.DataFrame) -> Exhibit:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from reports.workbench.action.sankey import GROUND, sankey
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.phrases import count, share
 from reports.workbench.study import Past, Study
 from reports.workbench.tables import greatest, rows
 from reports.workbench.theme import PALETTE, segment_colours, styled
-
-GROUND = "#777777"
-"""The colour of what is no segment of the present model."""
 
 
 def section(study: Study, past: Past) -> Section:
@@ -57,22 +55,7 @@ def _sizes(study: Study, sizes: pd.DataFrame) -> Exhibit:
 def _flows(study: Study, moved: pd.DataFrame) -> Exhibit:
     table = moved.groupby(["source", "target"]).agg(customers=("customers", "sum")).reset_index()
     table = table.sort_values(["customers", "source", "target"], ascending=[False, True, True], ignore_index=True)
-    colours = segment_colours(study.bundle)
-    left, right = (list(dict.fromkeys(table[end])) for end in ("source", "target"))
-    figure = go.Figure(
-        go.Sankey(
-            node={
-                "label": [*left, *right],
-                "color": [colours.get(name, GROUND) for name in (*left, *right)],
-                "pad": 18,
-            },
-            link={
-                "source": [left.index(name) for name in table["source"]],
-                "target": [len(left) + right.index(name) for name in table["target"]],
-                "value": table["customers"].to_list(),
-            },
-        )
-    )
+    figure = sankey(table, list(dict.fromkeys(table["target"])), segment_colours(study.bundle))
     first, total = rows(table)[0], int(table["customers"].sum())
     said = (
         f"{count(total, 'move')} in all; most often from {first['source']} to {first['target']}: "

@@ -8,7 +8,6 @@ Recorded figures are shown only for the file that they were recorded on (origin_
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -27,10 +26,7 @@ from reports.workbench.origin.origin_rows import (
     lines_rows,
 )
 from reports.workbench.origin.origin_steps import origin_of
-from reports.workbench.study import Study
-
-Progress = Callable[[str, int, int], None]
-"""Told (stage, done, of)."""
+from reports.workbench.study import Progress, Study
 
 STARTS = 30
 """Seeds that are tried, a k, beside `origin_recorded.SEEDS`."""

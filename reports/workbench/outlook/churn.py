@@ -5,7 +5,6 @@ Trial (outlook.churn_models) --> figures, curves, coefficients, chances by segme
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ from reports.workbench.outlook.churn_tables import (
 )
 from reports.workbench.outlook.season import season_days, seasonal
 from reports.workbench.phrases import count, day, share
-from reports.workbench.study import Study
+from reports.workbench.study import Progress, Study, silent
 from reports.workbench.theme import CONTRAST, PALETTE, PLAIN, segment_colours, styled
 
 LEAKY = "label made of its own features"
@@ -52,10 +51,8 @@ MOST_POINTS = 200
 
 TITLE = "Can it be foretold who will stop ordering?"
 
-Progress = Callable[[str, int, int], None]
 
-
-def section(study: Study, progress: Progress = lambda _stage, _done, _of: None) -> Section:
+def section(study: Study, progress: Progress = silent) -> Section:
     """Return the section; where time or customers are too few, a note says what is missing.
 
     progress: told (stage, done, of).
@@ -150,11 +147,7 @@ def _roc(trial: Trial, table: pd.DataFrame, label: pd.Series, leaky: Chances | N
         curves.append(_curve(name, {"ordering_share": false, "silent_share": true}))
     curves.append(_curve("guessing", {"ordering_share": np.array([0.0, 1.0]), "silent_share": np.array([0.0, 1.0])}))
     data = pd.concat(curves, ignore_index=True)
-    figure = go.Figure()
-    for each, part in data.groupby("model", sort=False):
-        figure.add_scatter(
-            x=part["ordering_share"], y=part["silent_share"], mode="lines", name=str(each), line=_line(str(each))
-        )
+    figure = _drawn(data, "ordering_share", "silent_share")
     best = _best(table, "auc")
     part = data[data["model"] == best]
     caught = float(np.interp(0.2, part["ordering_share"], part["silent_share"]))
@@ -181,11 +174,7 @@ def _precision_recall(trial: Trial, table: pd.DataFrame) -> Exhibit:
         precision, recall, _ = precision_recall_curve(silent, chance)
         curves.append(_curve(name, {"found_share": recall[::-1], "right_share": precision[::-1]}))
     data = pd.concat(curves, ignore_index=True)
-    figure = go.Figure()
-    for each, part in data.groupby("model", sort=False):
-        figure.add_scatter(
-            x=part["found_share"], y=part["right_share"], mode="lines", name=str(each), line=_line(str(each))
-        )
+    figure = _drawn(data, "found_share", "right_share")
     rate = float(silent.mean())
     figure.add_hline(y=rate, line=_line("everybody"), annotation_text="everybody")
     name = _best(table, "average_precision")
@@ -402,6 +391,14 @@ def _limits(study: Study, trial: Trial) -> tuple[str, ...]:
         "another part of the year is not known from this."
     )
     return beginning, silence, season
+
+
+def _drawn(curves: pd.DataFrame, x: str, y: str) -> go.Figure:
+    """Return a line for each model's curve."""
+    figure = go.Figure()
+    for name, part in curves.groupby("model", sort=False):
+        figure.add_scatter(x=part[x], y=part[y], mode="lines", name=str(name), line=_line(str(name)))
+    return figure
 
 
 def _curve(name: str, columns: dict[str, Chances]) -> pd.DataFrame:

@@ -5,7 +5,6 @@ purchase days --> summary --> BG/NBD (how often) x Gamma-Gamma (how much, where 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +28,8 @@ from reports.workbench.outlook.value_tables import (
     returned_apart,
     summary,
 )
-from reports.workbench.phrases import count, day, money, share
-from reports.workbench.study import Study
+from reports.workbench.phrases import count, day, money, share, unit
+from reports.workbench.study import Progress, Study, silent
 from reports.workbench.theme import CONTRAST, LOG_AXIS, PALETTE, PLAIN, segment_colours, styled
 
 WINDOW, HISTORY = 90, 60
@@ -50,8 +49,6 @@ TITLE = "What are customers worth in the year ahead?"
 MODEL, NAIVE, SAME = "BG/NBD", "each goes on as so far", "all customers alike"
 INSTALL = "make clv, or pip install -e '.[clv]'"
 
-Progress = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
@@ -68,7 +65,7 @@ class Holdout:
     after: pd.DataFrame
 
 
-def section(study: Study, progress: Progress = lambda _stage, _done, _of: None) -> Section:
+def section(study: Study, progress: Progress = silent) -> Section:
     """Return the section; where the extra, the lines, time or customers are missing, a note says so.
 
     progress: told (stage, done, of).
@@ -278,7 +275,7 @@ def _assumption(study: Study, now: pd.DataFrame) -> Exhibit:
         styled(
             figure,
             x="repeat purchase days (log scale)",
-            y=f"mean net of a purchase day [{study.currency or 'currency units'}] (log scale)",
+            y=f"mean net of a purchase day [{unit(study.currency)}] (log scale)",
         ),
     )
 

@@ -15,13 +15,13 @@ from scipy.stats import skew
 from features.vector import NAMES, RFM, Floats
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.lines import described, sales, sold
-from reports.workbench.phrases import count, money, share
+from reports.workbench.measures import MEASURES
+from reports.workbench.phrases import WEEKDAYS, count, money, share, unit
 from reports.workbench.sales.data_quality import REACH, by_country, fences
 from reports.workbench.study import Study
 from reports.workbench.tables import greatest, rows
 from reports.workbench.theme import CONTRAST, DIVERGING, LOG_AXIS, LOG_TICKS, PLAIN, RAMP, styled
 
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MOST = 15
 """Products and countries in a plot; the CSV has all."""
 
@@ -40,7 +40,8 @@ def section(study: Study) -> Section:
     lead = (
         f"{money(total, study.currency)} net were sold on {count(invoices(lines), 'invoice')}, "
         f"{share(known / total if total else float('nan'))} of it to customers who are known. Plots of time, products "
-        "and countries count guests too, and what was taken back is taken off on the day it came back."
+        "and countries count guests too. In time and products, what was taken back is taken off where it came back; "
+        "countries show what was sold."
     )
     exhibits = [*_of_time(study, lines), *_of_goods(study, lines), *_of_customers(study)]
     return Section("exploration", title, lead, tuple(exhibits))
@@ -121,7 +122,7 @@ def _of_time(study: Study, lines: pd.DataFrame) -> list[Exhibit]:
         f"The best week began on {best['start']:%-d %B %Y} with {money(best['value'], study.currency)}, "
         f"{best['value'] / max(float(weeks['value'].median()), 1e-9):.1f} times the median week.",
         weeks,
-        styled(trend, x="week (its Monday)", y=f"value [{study.currency or 'currency units'}]"),
+        styled(trend, x="week (its Monday)", y=f"value [{unit(study.currency)}]"),
     )
     return [per_week, _months(study, lines, months), _weekdays(lines), _hours(lines)]
 
@@ -148,7 +149,7 @@ def _months(study: Study, lines: pd.DataFrame, months: pd.DataFrame) -> Exhibit:
         "Sales by month",
         sentence,
         months,
-        styled(figure, x="month", y=f"value [{study.currency or 'currency units'}]"),
+        styled(figure, x="month", y=f"value [{unit(study.currency)}]"),
     )
 
 
@@ -212,7 +213,7 @@ def _products(study: Study, products: pd.DataFrame) -> Exhibit:
         f"{count(best['invoices'], 'invoice')}; the best tenth of {count(len(products), 'product')} brings "
         f"{share(float(tenth))} of their value.",
         products,
-        styled(figure, x=f"value [{study.currency or 'currency units'}]", y="product", height=460),
+        styled(figure, x=f"value [{unit(study.currency)}]", y="product", height=460),
     )
 
 
@@ -244,7 +245,7 @@ def _abroad(study: Study, countries: pd.DataFrame) -> Exhibit:
         f"{home['country']} aside, {next_one['country']} buys most: {money(next_one['value'], study.currency)} by "
         f"{count(next_one['customers'], 'known customer')}.",
         countries,
-        styled(figure, x=f"value [{study.currency or 'currency units'}]", y="country", height=420),
+        styled(figure, x=f"value [{unit(study.currency)}]", y="country", height=420),
     )
 
 
@@ -285,9 +286,6 @@ def _orders(customers: pd.DataFrame) -> Exhibit:
     )
 
 
-LABELS = {"recency": "days since the last order", "frequency": "orders", "monetary": "net revenue"}
-
-
 def _histogram(study: Study, name: str) -> Exhibit:
     values = study.clustered[name]
     unit = f" [{study.currency}]" if name == "monetary" and study.currency else ""
@@ -312,12 +310,12 @@ def _histogram(study: Study, name: str) -> Exhibit:
     digits = 2 if name == "monetary" else 0
     return Exhibit(
         f"histogram-of-{name}",
-        f"Customers by {LABELS[name]}",
+        f"Customers by {MEASURES[name].noun}",
         f"The middle customer has {_figure(half, digits, study, name)}; half of all lie between "
         f"{_figure(quarter, digits, study, name)} and {_figure(three, digits, study, name)}. Skewness is "
         f"{skew(values):.1f}, and {skew(logs):.2f} on the log scale.",
         table,
-        styled(figure, x=f"{LABELS[name]}{unit} (log scale)", y="customers"),
+        styled(figure, x=f"{MEASURES[name].noun}{unit} (log scale)", y="customers"),
     )
 
 
@@ -361,7 +359,7 @@ def _boxes(study: Study) -> Exhibit:
         f"falls from {money(values.mean(), study.currency)} to {money(inside.mean(), study.currency)}, and "
         f"{share(1 - inside.sum() / values.sum())} of the revenue is gone: outliers are shown, never cut.",
         table,
-        styled(figure, x="customers", y=f"net revenue [{study.currency or 'currency units'}]"),
+        styled(figure, x="customers", y=f"net revenue [{unit(study.currency)}]"),
     )
 
 

@@ -10,7 +10,7 @@ The rule and its reasons: docs/decisions/0003-choosing-k.md. The other criteria 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,12 +27,9 @@ from reports.workbench.phrases import count, listed, share
 from reports.workbench.sampling import said, sampled
 from reports.workbench.segments.gap_statistic import REFERENCES, first_within_error, gap_statistic
 from reports.workbench.segments.silhouette import REASONABLE, diagram, silhouettes, structure
-from reports.workbench.study import Study
+from reports.workbench.study import Progress, Study, silent
 from reports.workbench.tables import rows
 from reports.workbench.theme import CONTRAST, PLAIN, styled
-
-Progress = Callable[[str, int, int], None]
-"""Told a stage, how much of it is done, and of how much."""
 
 PANELS = {
     "wcss": "WCSS [sd²]",
@@ -55,21 +52,20 @@ MEASURES = {
 }
 
 
-def section(study: Study, progress: Progress | None = None) -> Section:
+def section(study: Study, progress: Progress = silent) -> Section:
     """Return the section; a note where there are too few different customers to compare anything."""
-    tell = progress or (lambda _stage, _done, _of: None)
     key, title = "choosing-k", "How many segments?"
     if study.clustered.empty:
         return Section(key, title, "", notes=("Nobody has a positive net in the horizon: nothing to cluster.",))
     points = coordinates(study)
-    choice = study.choice or choose_k(points, progress=lambda done, of: tell("choosing k", done, of))
+    choice = study.choice or choose_k(points, progress=lambda done, of: progress("choosing k", done, of))
     if not choice.table:
         return Section(key, title, "", notes=(f"Numbers of segments cannot be compared: {choice.reason}.",))
     chosen = sampled(len(points), MAX_SAMPLE)
     labels = partitions(points[chosen], [row.k for row in choice.table])
     z = standardised(points[chosen])
     seen = z[sampled(len(z))]
-    gaps = gap_statistic(seen, gap_ks(seen, choice.table[-1].k), lambda b: tell("gap statistic", b, REFERENCES))
+    gaps = gap_statistic(seen, gap_ks(seen, choice.table[-1].k), lambda b: progress("gap statistic", b, REFERENCES))
     table = criteria(z, labels, choice).merge(gaps, on="k", how="outer")
     found = verdicts(table, choice)
     lead = (

@@ -8,7 +8,6 @@ Orders and customers are those of the horizon, in the segment that each customer
 
 from __future__ import annotations
 
-import calendar
 import math
 from typing import Any
 
@@ -19,12 +18,10 @@ import plotly.graph_objects as go
 from features.ledger import FOLDED, MONEY, expire, order_starts
 from reports.workbench.exhibit import Exhibit
 from reports.workbench.lines import sales
-from reports.workbench.phrases import count, listed, money, share
+from reports.workbench.phrases import WEEKDAYS, count, listed, money, share
 from reports.workbench.study import Study
 from reports.workbench.tables import long, parts, rows
 from reports.workbench.theme import OUTSIDE, PALETTE, segment_colours, styled
-
-WEEKDAYS = tuple(calendar.day_name)
 
 ENOUGH = 30
 """Orders of a segment below which its shares are not compared with the shop's."""

@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 
 from reports.workbench.exhibit import Exhibit, Section
 from reports.workbench.lines import described
-from reports.workbench.phrases import count, listed, money, share
+from reports.workbench.phrases import count, listed, money, share, unit
 from reports.workbench.segments.habits import segment_of
 from reports.workbench.study import Study
 from reports.workbench.tables import greatest, parts, rows
@@ -165,9 +165,7 @@ def _top(study: Study, bought: pd.DataFrame, names: pd.Series) -> Exhibit:
         said = f"The product with the greatest net revenue is {listed(told)}."
     title = f"The {TOP} products with the greatest net revenue in each segment"
     figure = _bars(study, found, "revenue")
-    figure = styled(
-        figure, x=f"net revenue [{study.currency or 'currency units'}]", y="product", height=120 + 22 * len(found)
-    )
+    figure = styled(figure, x=f"net revenue [{unit(study.currency)}]", y="product", height=120 + 22 * len(found))
     return Exhibit("top-products-by-segment", title, said, found, figure)
 
 

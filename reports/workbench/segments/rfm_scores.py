@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from features.vector import RFM, Floats
+from features.vector import RFM
 from reports.workbench.exhibit import Exhibit, Section
-from reports.workbench.phrases import count, listed, money, share
+from reports.workbench.phrases import count, listed, money, share, unit
 from reports.workbench.study import Study
 from reports.workbench.tables import greatest, rows
 from reports.workbench.theme import CONTRAST, PLAIN, RAMP, styled
@@ -62,6 +62,12 @@ def scores(customers: pd.DataFrame) -> pd.DataFrame:
         scored[letter] = 5 - above if name == "recency" else 1 + above
     scored["code"] = scored["R"].astype(str) + scored["F"].astype(str) + scored["M"].astype(str)
     return scored
+
+
+def by_r_and_f(scored: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a cell that has anybody: ``R``, ``F``, ``mean`` (net revenue), ``customers``."""
+    cells = scored.groupby(["R", "F"], as_index=False)
+    return cells.agg(mean=("monetary", "mean"), customers=("monetary", "size"))
 
 
 def pareto(values: pd.Series) -> pd.DataFrame:
@@ -114,34 +120,33 @@ def _codes(scored: pd.DataFrame) -> Exhibit:
 
 
 def _means(study: Study, scored: pd.DataFrame) -> Exhibit:
-    table = scored.groupby(["R", "F"], as_index=False).agg(mean=("monetary", "mean"), customers=("monetary", "size"))
+    table = by_r_and_f(scored)
     best = greatest(table, "mean")
-    grid = table.pivot(index="R", columns="F", values="mean").reindex(index=SCORES, columns=SCORES)
     return Exhibit(
         "mean-net-by-r-and-f",
         "Mean net revenue by R and F",
         f"The dearest cell is R {best['R']}, F {best['F']}: {money(best['mean'], study.currency)} each on average, "
         f"{count(best['customers'], 'customer')}.",
         table,
-        _heat(grid.to_numpy(), f"mean net [{study.currency or 'currency units'}]", ",.0f"),
+        _heat(table, "mean", f"mean net [{unit(study.currency)}]", ",.0f"),
     )
 
 
 def _cells(scored: pd.DataFrame) -> Exhibit:
-    table = scored.groupby(["R", "F"], as_index=False).agg(customers=("monetary", "size"))
+    table = by_r_and_f(scored)[["R", "F", "customers"]]
     most = greatest(table, "customers")
-    grid = table.pivot(index="R", columns="F", values="customers").reindex(index=SCORES, columns=SCORES)
     return Exhibit(
         "customers-by-r-and-f",
         "Customers by R and F",
         f"The fullest cell is R {most['R']}, F {most['F']} with {share(most['customers'] / len(scored))} of the "
         f"customers; {25 - len(table)} of the 25 cells are empty.",
         table,
-        _heat(grid.to_numpy(), "customers", ",d"),
+        _heat(table, "customers", "customers", ",d"),
     )
 
 
-def _heat(grid: Floats, name: str, form: str) -> go.Figure:
+def _heat(table: pd.DataFrame, column: str, name: str, form: str) -> go.Figure:
+    grid = table.pivot(index="R", columns="F", values=column).reindex(index=SCORES, columns=SCORES).to_numpy()
     labels = [str(score) for score in SCORES]
     bar = {"title": name}
     cells = go.Heatmap(z=grid, x=labels, y=labels, colorscale=RAMP, colorbar=bar, texttemplate=f"%{{z:{form}}}")

@@ -16,8 +16,9 @@ import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import Browser
 
+from reports.spreadsheet import csv_of
 from reports.workbench.exhibit import Exhibit, Section
-from reports.workbench.page import cell, csv_of, page
+from reports.workbench.page import cell, page
 from reports.workbench.report import html, sections, tables
 from reports.workbench.study import Study, pseudonymous
 from reports.workbench.theme import styled

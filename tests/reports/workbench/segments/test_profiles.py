@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import zscore
 
 from reports.workbench.exhibit import Exhibit, Section
-from reports.workbench.segments.profiles import boxes, centres, medians, percentiles, section, separation, sizes, snake
+from reports.workbench.segments.profiles import boxes, centres, percentiles, section, separation, snake
+from reports.workbench.segments.sizes import medians, sizes
 from reports.workbench.study import Study
 from reports.workbench.tables import rows
 from tests.reports.workbench.odd import check, few, poor, without_lines
