@@ -32,6 +32,7 @@ from kafka.errors import KafkaError
 from testcontainers.core.container import DockerContainer
 
 from consumer.transport.child import Child, free_port
+from tests.harness.frozen import until_stopped
 
 IMAGE = "apache/kafka:4.1.0"
 OLDEST_JAVA = 17
@@ -246,6 +247,7 @@ class JarsBroker(Broker):
 
     def freeze(self) -> None:
         self._child.signal(signal.SIGSTOP)
+        until_stopped(self._child.pid)
 
     def thaw(self) -> None:
         self._child.signal(signal.SIGCONT)

@@ -5,6 +5,7 @@ A frozen process keeps its sockets open: connections are accepted and nothing ev
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,14 @@ with EmbeddedBroker() as broker:
 """
 
 
+def until_stopped(pid: int) -> None:
+    """Return when a child that was sent SIGSTOP has stopped, or ended.
+
+    The signal is only asked for when it is sent: on a busy machine a thread may answer for a tenth of a second more.
+    """
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+
 class FreezableBroker:
     """An embedded broker at `bootstrap`, to be frozen and thawed."""
 
@@ -32,6 +41,7 @@ class FreezableBroker:
 
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
+        until_stopped(self._process.pid)
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)

