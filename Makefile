@@ -60,8 +60,8 @@ format: $(STAMP) ## formats the code and mends what lint can mend
 
 lock: $(STAMP) ## resolves pyproject.toml and requirements.in into the lock files; UPGRADE=1 takes newer releases
 	@echo "Resolving the dependencies; this takes a few minutes."
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev --extra serve --output-file requirements.lock pyproject.toml requirements.in
-	$(COMPILE) --constraint requirements.lock --extra serve --output-file deploy/requirements.lock pyproject.toml requirements.in
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev --extra serve --extra dashboard --extra otel --output-file requirements.lock pyproject.toml requirements.in
+	$(COMPILE) --constraint requirements.lock --extra serve --extra dashboard --extra otel --output-file deploy/requirements.lock pyproject.toml requirements.in
 	$(COMPILE) --constraint requirements.lock --extra clv --output-file requirements-clv.lock pyproject.toml
 
 clean: ## removes the environment, the caches, and what runs left behind

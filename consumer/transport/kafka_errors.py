@@ -75,8 +75,19 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         self.lost += 1
 
     def _note(self, error: BaseException) -> None:
-        if not _says_no(self.why):  # the brokers close the connection after a refusal: that it is closed tells less
+        if self.why is None or _telling(error) >= _telling(self.why):
             self.why = error
+
+
+def _telling(error: BaseException) -> int:
+    """Return how much a failed connection says of its reason.
+
+    The brokers close a connection after a refusal: that it is closed tells less. That the last one ran out of time
+    tells least: it had what the others left of it.
+    """
+    return (
+        2 if _says_no(error) else 0 if isinstance(error, errors.KafkaTimeoutError | errors.RequestTimedOutError) else 1
+    )
 
 
 def _says_no(error: BaseException | None) -> bool:

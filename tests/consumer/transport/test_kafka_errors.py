@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
 from kafka import errors
 
-from consumer.ports import RetentionGap
+from consumer.ports import RetentionGap, TransportError
 from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_errors import transport_error
 from consumer.transport.kafka_settings import KafkaSettings
@@ -87,3 +90,22 @@ def test_a_connection_keeps_nothing_of_the_requests_that_went_over_it(kafka_boot
         for _ in range(20):
             kafka.facts("none")
         assert listeners() == before
+
+
+def test_why_the_first_connections_failed_is_said_though_the_last_one_ran_out_of_time() -> None:
+    # A listener that closes each connection, as brokers do after a refusal, until it answers no more.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse_twice() -> None:
+            for _ in range(2):
+                listener.accept()[0].close()
+            unanswered.append(listener.accept()[0])
+
+        unanswered: list[socket.socket] = []
+        refusing = threading.Thread(target=refuse_twice)
+        refusing.start()
+        settings = KafkaSettings(f"127.0.0.1:{listener.getsockname()[1]}", connect_timeout_s=2)
+        with pytest.raises(TransportError, match="socket disconnected; does that listener speak"), admin(settings):
+            pass
+        refusing.join()
+        unanswered.pop().close()
