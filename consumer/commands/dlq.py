@@ -83,18 +83,23 @@ class Redriven(msgspec.Struct, frozen=True):
 
 def list_all(place: Place, reason: str | None, output: Output) -> None:
     """Count the letters and print the counts."""
+    listing = listing_of(place, reason)
+    rows = [(g.reason, g.partition, g.letters, g.waiting, g.oldest, g.newest) for g in listing.groups]
+    columns = ["reason", "partition>", "letters>", "waiting>", "oldest", "newest"]
+    output.result(listing, f"Dead letters in {listing.topic}: {listing.letters:,}", table(None, columns, rows))
+
+
+def listing_of(place: Place, reason: str | None = None) -> Listing:
+    """Count the letters, all of them or those of a reason. Raises `Stop`, `TransportError`."""
     with _reading(place) as reader:
         found = _survey(place, reader)
     chosen = [(letter, fate) for letter, fate in found.letters if reason in (None, letter.reason)]
-    listing = Listing(
+    return Listing(
         topic=place.settings.dead_letters_topic,
         letters=len(chosen),
         fates=dict(Counter(fate.value for _, fate in chosen)),
         groups=_groups(chosen),
     )
-    rows = [(g.reason, g.partition, g.letters, g.waiting, g.oldest, g.newest) for g in listing.groups]
-    columns = ["reason", "partition>", "letters>", "waiting>", "oldest", "newest"]
-    output.result(listing, f"Dead letters in {listing.topic}: {len(chosen):,}", table(None, columns, rows))
 
 
 def _groups(chosen: list[tuple[Letter, Fate]]) -> list[Group]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from consumer.commands.cli_output import Output, plain, table
-from consumer.commands.lookup import opened, say_unknown
+from consumer.commands.lookup import Opened, opened, say_unknown
 from consumer.commands.place import Place
 from consumer.exits import ExitCode, Stop
 from consumer.partition import iso
@@ -100,8 +100,12 @@ def show_moves(place: Place, text: str, output: Output) -> None:
 
 def moves_of(place: Place, customer: str) -> CustomerHistory | None:
     """Read a customer's moves, the oldest first; None for an unknown id. Raises `Stop`, `StoreError`."""
-    state = opened(place.settings)
-    refuse_forgetful(place.settings.namespace, state.binding)
+    return moves_in(opened(place.settings), customer)
+
+
+def moves_in(state: Opened, customer: str) -> CustomerHistory | None:
+    """Read a customer's moves from a state that is open. Raises `Stop`, `StoreError`."""
+    refuse_forgetful(state.settings.namespace, state.binding)
     partition = state.home(customer)
     blob = state.store.load({partition: [customer]})[partition][0]
     if blob is None:

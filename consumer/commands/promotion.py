@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from consumer.commands.cli_output import Output
+from consumer.commands.cli_output import Output, Tell
 from consumer.commands.place import Place
 from consumer.commands.population import Namespace, Population, open_namespace, population, seen_by
 from consumer.commands.versions import Chosen, Flow, chosen, flows_of, flows_table, said
@@ -21,6 +21,13 @@ from models.lineage import descend, overlap_of, reinstate
 
 LARGE = ("promote", "refit", "rescue")
 """Makers whose versions a rollback takes back; a day's step is none of them."""
+
+
+class Unpromotable(Stop):
+    """A model that cannot go live as things stand: it does already, or another was made meanwhile."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ExitCode.USAGE, message)
 
 
 class Promotion(msgspec.Struct, frozen=True):
@@ -41,14 +48,23 @@ class Promotion(msgspec.Struct, frozen=True):
 
 
 def promote(place: Place, name: str, output: Output, *, dry_run: bool) -> None:
-    """Make a version or a candidate the live model, or say what that would do."""
+    """Make a version or a candidate the live model, or say what that would do, and print it."""
+    with output.progress() as tell:
+        told = promoted(place, name, tell, dry_run=dry_run)
+    _print(told, output)
+
+
+def promoted(place: Place, name: str, tell: Tell, *, dry_run: bool) -> Promotion:
+    """Make a version or a candidate the live model, or only say what that would do.
+
+    Raises `UnknownModel`, `Unpromotable`, `Stop`, `StoreError`.
+    """
     found = writable(place)
     model = chosen(found, name)
     if model.bundle.version == found.bundle.version and not model.is_candidate:
-        raise Stop(ExitCode.USAGE, f"version {name} is the live model")
-    with output.progress() as tell:
-        everybody = population(found, msgspec.structs.replace(model.bundle, replaced=None), tell)
-    _finish(found, _made(found, model, everybody), everybody, model.name, output, dry_run=dry_run)
+        raise Unpromotable(f"version {model.name} is the live model")
+    everybody = population(found, msgspec.structs.replace(model.bundle, replaced=None), tell)
+    return _finished(found, _made(found, model, everybody), everybody, model.name, dry_run=dry_run)
 
 
 def roll_back(place: Place, output: Output, *, dry_run: bool) -> None:
@@ -66,14 +82,14 @@ def roll_back(place: Place, output: Output, *, dry_run: bool) -> None:
         created_by="rollback",
         replaced=replaced,
     )
-    _finish(found, made, everybody, str(former.version), output, dry_run=dry_run)
+    _print(_finished(found, made, everybody, str(former.version), dry_run=dry_run), output)
 
 
 def writable(place: Place) -> Namespace:
     """Return a namespace whose models may say what became of their segments. Raises `Stop` where not yet."""
     found = open_namespace(place)
     if found.bundle.schema < 2:
-        raise Stop(ExitCode.USAGE, "the model has the form of an older version: `segmenter upgrade` first")
+        raise Unpromotable("the model has the form of an older version: `segmenter upgrade` first")
     return found
 
 
@@ -110,10 +126,9 @@ def _swept_before(found: Namespace, version: int) -> int | None:
 
 def _made(found: Namespace, model: Chosen, everybody: Population) -> Bundle:
     if model.bundle.horizon_days != found.binding.horizon_days:
-        raise Stop(
-            ExitCode.USAGE,
+        raise Unpromotable(
             f"{model.name} was made for a horizon of {model.bundle.horizon_days} days, the state keeps "
-            f"{found.binding.horizon_days}",
+            f"{found.binding.horizon_days}"
         )
     overlap = _overlap(found, everybody, model.bundle)
     if model.is_candidate:
@@ -130,14 +145,14 @@ def _today(found: Namespace) -> int:
     return max(state.day for state in found.states.values())
 
 
-def _finish(found: Namespace, bundle: Bundle, everybody: Population, of: str, output: Output, *, dry_run: bool) -> None:
+def _finished(found: Namespace, bundle: Bundle, everybody: Population, of: str, *, dry_run: bool) -> Promotion:
     """Publish a model, unless it is only a dry run, and tell who moves. everybody: in its space."""
     old, new = everybody.labels, everybody.relabelled(bundle)
     moved = old != new
     flows = flows_of(old, new, everybody.values["monetary"], found.bundle, bundle)
     if not dry_run and not found.registry.publish(bundle, expected=found.bundle.version, promoted=True):
-        raise Stop(ExitCode.USAGE, "the day's model was made meanwhile: run it again")
-    told = Promotion(
+        raise Unpromotable("the day's model was made meanwhile: ask again")
+    return Promotion(
         version=bundle.version,
         of=of,
         published=not dry_run,
@@ -148,11 +163,14 @@ def _finish(found: Namespace, bundle: Bundle, everybody: Population, of: str, ou
         revenue=round(float(everybody.values["monetary"][moved].sum()), 2),
         flows=flows,
     )
-    head = f"version {bundle.version} of {told.day}: the model of {of}"
+
+
+def _print(told: Promotion, output: Output) -> None:
+    head = f"version {told.version} of {told.day}: the model of {told.of}"
     output.result(
         told,
         f"{head} is live; the workers sweep everybody under it now" if told.published else f"{head}, not published",
-        said(bundle.lineage) or "every segment goes on",
+        said(told.changes) or "every segment goes on",
         f"{told.moves:,} of {told.customers:,} customers move, with a revenue of {told.revenue:,.2f}",
-        flows_table(flows) if flows else "",
+        flows_table(told.flows) if told.flows else "",
     )

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from rich.console import RenderableType
@@ -28,6 +29,7 @@ from consumer.transport.kafka_settings import KafkaSettings
 from features.identity import POSITION_BITS
 from features.redis_generation import Binding
 from features.redis_pause import read_pause
+from features.store import Fence
 from features.transaction import today_in
 from models.redis_registry import RedisRegistry
 
@@ -68,6 +70,18 @@ class Status(msgspec.Struct, frozen=True):
     notes: list[str]
 
 
+class Told(NamedTuple):
+    """What Kafka and the workers said. ends: by partition; committed: the ids in the group's offsets; workers: members
+    of the group, None where Kafka does not say; paused: partition -> why; troubles: what could not be asked.
+    """
+
+    ends: Mapping[int, int]
+    committed: Mapping[int, str]
+    workers: int | None
+    paused: dict[int, str]
+    troubles: tuple[str, ...]
+
+
 def show_status(place: Place, workers: Sequence[str], output: Output) -> None:
     """Print the status. workers: addresses where workers serve /readyz; none: this machine's, if a port is set."""
     port = place.settings.metrics_port
@@ -81,15 +95,38 @@ def status(place: Place, asked: Sequence[str] = (), now: float | None = None) ->
     client, binding, store = open_state(settings)
     fences = store.fences(range(binding.partitions))
     states = {p: decode_state(fence.state) for p, fence in fences.items()}
-    paused, unasked = paused_by(asked)
     flag = read_pause(client, settings.namespace)
-    if flag is not None:
-        paused[-1] = str(flag)
-    ends, committed, workers, trouble = _kafka(place.kafka, settings, states)
+    version = RedisRegistry(client, settings.namespace, binding.generation).current()
+    told = ask_others(place, states, asked)
+    return status_of(settings, binding, fences, version, None if flag is None else str(flag), told, now)
+
+
+def ask_others(place: Place, states: Mapping[int, PartitionState], asked: Sequence[str] = ()) -> Told:
+    """Ask all but Redis: Kafka where there is one, and the workers at `asked`."""
+    paused, unasked = paused_by(asked)
+    ends, committed, workers, trouble = _kafka(place.kafka, place.settings, states)
+    return Told(ends, committed, workers, paused, (*trouble, *unasked))
+
+
+def status_of(
+    settings: Settings,
+    binding: Binding,
+    fences: Mapping[int, Fence],
+    version: int | None,
+    flag: str | None,
+    told: Told,
+    now: float | None = None,
+) -> Status:
+    """Put together what Redis holds and what Kafka and the workers said. flag: why all is paused, None: it is not.
+
+    now: seconds since 1970, by default this moment.
+    """
+    states = {p: decode_state(fence.state) for p, fence in fences.items()}
+    paused = told.paused if flag is None else {**told.paused, -1: flag}
     rows = []
     for p, fence in fences.items():
         epoch, sequence = parse_commit_id(fence.last) or (0, 0)
-        state, end = states[p], ends.get(p)
+        state, end = states[p], told.ends.get(p)
         rows.append(
             PartitionStatus(
                 partition=p,
@@ -103,7 +140,7 @@ def status(place: Place, asked: Sequence[str] = (), now: float | None = None) ->
                 if state.sweep.cursor is None
                 else round(max(state.sweep.cursor, 0) / (1 << POSITION_BITS), 3),
                 model_version=state.sweep.version,
-                published=None if p not in committed else committed[p] == fence.last,
+                published=None if p not in told.committed else told.committed[p] == fence.last,
             )
         )
     counters: Counter[str] = Counter()
@@ -115,16 +152,16 @@ def status(place: Place, asked: Sequence[str] = (), now: float | None = None) ->
         namespace=settings.namespace,
         generation=binding.generation,
         clock=binding.clock,
-        model_version=RedisRegistry(client, settings.namespace, binding.generation).current(),
-        workers=workers,
-        lag=sum(row.lag or 0 for row in rows) if ends else None,
+        model_version=version,
+        workers=told.workers,
+        lag=sum(row.lag or 0 for row in rows) if told.ends else None,
         days_behind=behind,
         partitions=rows,
         counters={n: c for n, c in sorted(counters.items()) if "." not in n},
         refused=_group(counters, "refused."),
         moves=_group(counters, "moves."),
         paused=paused,
-        notes=[*trouble, *unasked, *_notes(binding, states, rows, workers, behind)],
+        notes=[*told.troubles, *_notes(binding, states, rows, told.workers, behind)],
     )
 
 

@@ -8,17 +8,16 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from consumer.commands.cli_output import Output, table
+from consumer.commands.lookup import Opened, opened
 from consumer.commands.moves import Names, refuse_forgetful
 from consumer.commands.place import Place
 from consumer.exits import ExitCode, Stop
 from consumer.partition import iso
-from consumer.service import open_state
 from consumer.stored import FIRST_DAY, read_json
 from consumer.tally import NOBODY, DaySum, Flow, Row, summed
 from features.ledger import MONEY
 from features.store import InvalidKey
 from models.bundle import Segment
-from models.redis_registry import RedisRegistry
 
 LEVELS = "▁▂▃▄▅▆▇█"
 POINTS = 20
@@ -90,8 +89,12 @@ def show_trend(place: Place, days: int, output: Output) -> None:
 
 def trend_of(place: Place, days: int) -> Trend:
     """Read the newest `days` days of the table. Raises `Stop` where there is none yet, `StoreError`."""
-    settings = place.settings
-    client, binding, store = open_state(settings)
+    return trend_in(opened(place.settings), days)
+
+
+def trend_in(state: Opened, days: int) -> Trend:
+    """Read the newest days from a state that is open. Raises `Stop`, `StoreError`."""
+    settings, binding, store = state.settings, state.binding, state.store
     refuse_forgetful(settings.namespace, binding)
     tables = {}
     for partition in range(binding.partitions):
@@ -102,7 +105,7 @@ def trend_of(place: Place, days: int) -> Trend:
     sums = summed(tables)[-days:]
     if not sums:
         raise Stop(ExitCode.USAGE, f"no sweep of {settings.namespace} has ended yet: a worker makes the first one")
-    names = Names(RedisRegistry(client, settings.namespace, binding.generation))
+    names = Names(state.registry)
     return Trend(
         settings.namespace,
         settings.currency,
@@ -118,7 +121,7 @@ def _day(found: DaySum, names: Names, newest: int) -> Day:
     def named(segment: int) -> Segment:
         return names.of(segment, newest, found.version)
 
-    flows = None if found.flows is None else [_flow(flow, named) for flow in found.flows]
+    flows = None if found.flows is None else [named_flow(flow, named) for flow in found.flows]
     segments = [
         SegmentDay(total.segment, named(total.segment).name, total.customers, total.net / MONEY)
         for total in found.totals
@@ -126,7 +129,8 @@ def _day(found: DaySum, names: Names, newest: int) -> Day:
     return Day(iso(found.day), found.version, found.swept, segments, flows)
 
 
-def _flow(flow: Flow, named: Callable[[int], Segment]) -> DayFlow:
+def named_flow(flow: Flow, named: Callable[[int], Segment]) -> DayFlow:
+    """Return a counted flow with its segments' names."""
     source, target = (None if each == NOBODY else named(each) for each in (flow.source, flow.target))
     return DayFlow(source, target, flow.cause, flow.customers)
 

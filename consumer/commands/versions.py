@@ -23,9 +23,16 @@ from models.bundle import Bundle, Change, Segment, centroid_array, content_hash,
 from models.checkup import Checkup
 from models.redis_registry import RedisRegistry
 
-NAME = re.compile(r"(?:v?(?P<version>[1-9]\d*)|c(?P<candidate>[1-9]\d*))", re.ASCII)
+NAME = re.compile(r"(?:v?(?P<version>[1-9]\d{0,15})|c(?P<candidate>[1-9]\d{0,15}))", re.ASCII)
 NEWEST = 20
 """Versions that are shown; there is one a day."""
+
+
+class UnknownModel(Stop):
+    """No model has the name that was asked for."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ExitCode.USAGE, message)
 
 
 class Chosen(NamedTuple):
@@ -105,23 +112,30 @@ class Difference(msgspec.Struct, frozen=True):
     flows: tuple[Flow, ...]
 
 
+class Models(msgspec.Struct, frozen=True):
+    """What `model list` prints, the newest versions first. older: versions that are not among them."""
+
+    versions: list[Version]
+    candidates: tuple[Proposal, ...]
+    older: int
+
+
 def chosen(found: Namespace, text: str) -> Chosen:
-    """Return the model that a name means. Raises `Stop` where there is none."""
+    """Return the model that a name means. Raises `UnknownModel`."""
     name = NAME.fullmatch(text.strip())
     if name is None:
-        raise Stop(ExitCode.USAGE, f"{text!r} names no model: write a version such as 17, or a candidate such as c3")
+        raise UnknownModel(f"{text!r} names no model: write a version such as 17, or a candidate such as c3")
     if name["candidate"]:
         candidates = found.registry.candidates()
         candidate = candidates.get(int(name["candidate"]))
         if candidate is None:
             there = ", ".join(f"c{n}" for n in candidates) or "none"
-            raise Stop(ExitCode.USAGE, f"there is no candidate {text}; there is {there} (`segmenter model list`)")
+            raise UnknownModel(f"there is no candidate {text}; there is {there} (`segmenter model list`)")
         return Chosen(f"c{name['candidate']}", candidate.bundle, is_candidate=True)
     bundle = found.registry.load(int(name["version"]))
     if bundle is None:
-        raise Stop(
-            ExitCode.USAGE,
-            f"there is no version {text}; the live one is {found.bundle.version} (`segmenter model list`)",
+        raise UnknownModel(
+            f"there is no version {text}; the live one is {found.bundle.version} (`segmenter model list`)"
         )
     return Chosen(name["version"], bundle, is_candidate=False)
 
@@ -129,12 +143,8 @@ def chosen(found: Namespace, text: str) -> Chosen:
 def list_models(place: Place, output: Output, *, everything: bool) -> None:
     """Print versions, the newest first, and the candidates."""
     found = open_namespace(place)
-    numbers = found.registry.versions()
-    checkups = found.registry.checkups()
-    shown = reversed(numbers if everything else numbers[-NEWEST:])
-    versions = [_row(found, number, checkups.get(number)) for number in shown]
-    candidates = proposals(found.registry)
-    more = len(numbers) - len(versions)
+    models = models_of(found.registry, found.bundle.version, everything=everything)
+    versions, candidates, more = models.versions, models.candidates, models.older
     parts: list[RenderableType] = [
         table(
             "Versions",
@@ -149,6 +159,14 @@ def list_models(place: Place, output: Output, *, everything: bool) -> None:
     if candidates:
         parts += [candidates_table(candidates), *(waits(each) for each in candidates if each.pending)]
     output.result({"versions": versions, "candidates": candidates}, *parts)
+
+
+def models_of(registry: RedisRegistry, live: int, *, everything: bool = False) -> Models:
+    """Return the versions of a registry, all or the newest, and its candidates. Raises `Stop`, `StoreError`."""
+    numbers, checkups = registry.versions(), registry.checkups()
+    shown = numbers if everything else numbers[-NEWEST:]
+    versions = [_row(registry, number, live, checkups.get(number)) for number in reversed(shown)]
+    return Models(versions, proposals(registry), len(numbers) - len(versions))
 
 
 def proposals(registry: RedisRegistry) -> tuple[Proposal, ...]:
@@ -199,13 +217,13 @@ def said(changes: tuple[Change, ...]) -> str:
     return plain("; ".join(told))
 
 
-def _row(found: Namespace, number: int, checkup: Checkup | None) -> Version:
-    bundle = found.registry.load(number)
+def _row(registry: RedisRegistry, number: int, live: int, checkup: Checkup | None) -> Version:
+    bundle = registry.load(number)
     if bundle is None:
         raise Stop(ExitCode.INCOMPATIBLE, f"model version {number} is listed and cannot be read")
     return Version(
         name=str(number),
-        live=number == found.bundle.version,
+        live=number == live,
         hash=content_hash(bundle),
         day=iso(bundle.day),
         created_by=bundle.created_by,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -21,6 +21,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
+from consumer.commands.promotion import Unpromotable
+from consumer.commands.versions import UnknownModel
 from consumer.serving import examples
 from consumer.serving.feed import Feed
 from consumer.serving.guard import Guard
@@ -82,7 +84,7 @@ class Api:
 
     def add_to(self, app: FastAPI) -> None:
         """Add every route."""
-        read, erase, one = self._role("read"), self._role("erase"), self._one
+        read, erase, promote, one = self._role("read"), self._role("erase"), self._role("promote"), self._one
         for path, answer, asks, says in (
             ("/v1/customers/{customer_id:id}:explain", self.explain, one, Says(examples.EXPLANATION, (404,))),
             (
@@ -96,6 +98,12 @@ class Api:
             ("/v1/segments", self.segments, read, Says(examples.SEGMENTS)),
             ("/v1/segments/{segment_id}/customers", self.members, read, Says(examples.PAGE, (404,))),
             ("/v1/model", self.model, read, Says(examples.MODEL)),
+            (
+                "/v1/model/{version}:promote",
+                self.promote,
+                promote,
+                Says(examples.PROMOTION, (404, 409), method="POST"),
+            ),
             ("/v1/moves", self.moves, read, Says(examples.MOVES)),
             ("/livez", self.livez, None, Says(examples.ALIVE)),
             ("/readyz", self.readyz, None, Says(examples.READY, also={503: examples.NOT_READY})),
@@ -154,6 +162,19 @@ class Api:
     async def model(self) -> Response:
         """The live model: version, centroids, segments, and the leader's last checkup."""
         return _json(await run_in_threadpool(self._queries.model))
+
+    async def promote(self, version: str, preview: Literal["true", "false"] = "false") -> Response:
+        """Make a version such as 17, or a candidate such as c3, the live model; the workers sweep everybody under it.
+
+        With `preview=true` nothing is published: the answer tells who would move.
+        """
+        try:
+            done = await run_in_threadpool(self._queries.promote, version, preview=preview == "true")
+        except UnknownModel as error:
+            raise Refused(404, "unknown-model", str(error)) from None
+        except Unpromotable as error:
+            raise Refused(409, "not-promotable", str(error)) from None
+        return _json(done)
 
     async def moves(self) -> Response:
         """Server-sent events: each record of the output topic from now on, and erasures."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from consumer.commands.cli_model import Report
 from consumer.commands.explain import Change, Contribution, Explanation, LastMove, LeastOrder, Near
 from consumer.commands.lookup import NextMove
+from consumer.commands.promotion import Promotion
+from consumer.commands.versions import Flow
 from consumer.history.profile import Profile
 from consumer.serving.messages import Alive, Found, Ready, Wanted
 from consumer.serving.queries import Erasure, KnownCustomer, Member, Page, Segments
+from models.bundle import Change as Fate
 from models.bundle import Segment
 
 _CHAMPIONS, _LOYAL, _DORMANT = Segment(11, "Champions"), Segment(12, "Loyal"), Segment(13, "Dormant")
@@ -103,6 +106,17 @@ MODEL = Report(
     named=(),
     misfits={},
     checkup=None,
+)
+PROMOTION = Promotion(
+    version=72,
+    of="c3",
+    published=False,
+    day="2011-06-10",
+    changes=(Fate("continued", 11, "Champions", None, 18), Fate("continued", 12, "Loyal", None, 35)),
+    customers=80,
+    moves=4,
+    revenue=612.4,
+    flows=(Flow(_LOYAL, _CHAMPIONS, 3, 498.15), Flow(_CHAMPIONS, _LOYAL, 1, 114.25)),
 )
 MOVES = """\
 retry: 1000

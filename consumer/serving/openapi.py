@@ -13,11 +13,25 @@ from fastapi.openapi.utils import get_openapi
 
 from consumer.commands.cli_model import Report
 from consumer.commands.explain import Explanation
+from consumer.commands.promotion import Promotion
 from consumer.serving.messages import Alive, Found, Ready, Wanted
 from consumer.serving.problem import MEDIA_TYPE, Problem
 from consumer.serving.queries import Erasure, KnownCustomer, Page, Segments
 
-MESSAGES = (KnownCustomer, Explanation, Erasure, Wanted, Found, Segments, Page, Report, Alive, Ready, Problem)
+MESSAGES = (
+    KnownCustomer,
+    Explanation,
+    Erasure,
+    Wanted,
+    Found,
+    Segments,
+    Page,
+    Report,
+    Promotion,
+    Alive,
+    Ready,
+    Problem,
+)
 REFUSED = (400, 401, 403, 429, 500, 503)
 """What any route behind a token may refuse with."""
 JSON = "application/json"

@@ -6,6 +6,12 @@
     model          `segmenter model show --json`
     members        a segment's customers, a page at a time
     erase          the messages of `segmenter erase`
+    promote        `segmenter model promote --json`, which only foretells with --dry-run
+    standing       `segmenter status --json`, the speed, and the moves since the last sweep
+    trend          `segmenter trend --json`
+    history        `segmenter history --json`
+    models         `segmenter model list --json`
+    letters        `segmenter dlq list --json`
 
 One Redis client is kept. Where `bootstrap --replace` flips in another state, the old one's fence is gone with it: the
 very next question finds that out and opens the new one.
@@ -16,7 +22,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -25,26 +31,40 @@ import msgspec
 import numpy as np
 
 from consumer.commands.cli_model import Report, report_of
+from consumer.commands.dlq import Listing, listing_of
 from consumer.commands.erasing import publish_erasure
 from consumer.commands.explain import Explanation, explain
 from consumer.commands.lookup import Customer, Opened, opened, read, read_rows
+from consumer.commands.moves import CustomerHistory, Names, moves_in
 from consumer.commands.place import Place
 from consumer.commands.population import Namespace, population, readable, segment_profiles
+from consumer.commands.promotion import Promotion, promoted
+from consumer.commands.status import Told as Elsewhere
+from consumer.commands.status import ask_others, status_of
+from consumer.commands.trend import Trend, trend_in
+from consumer.commands.versions import Models, models_of
 from consumer.history.profile import Profile
-from consumer.partition import START, decode_state, iso
+from consumer.partition import START, PartitionState, decode_state, iso
 from consumer.scoring import named_segment
+from consumer.service import connect_redis
+from consumer.serving.standing import Look, Standing, present, rate, remembered
 from consumer.serving.told import Told
 from consumer.transport.kafka_reader import KafkaReader
 from features.codec import decode_states
+from features.redis_pause import read_pause
+from features.redis_store import Client
 from features.store import GenerationGone
 from features.transaction import today_in
 from models.bundle import Bundle, Segment, segment_of
+from models.checkup import Checkup
 
 T = TypeVar("T")
 
 CHUNK = 2_000
 CENSUS_S = 30.0
 """Profiles take a reading of everybody; so old they may be."""
+ELSEWHERE_S = 5.0
+"""Kafka and the workers are asked anew where their word is older: each time takes connections of its own."""
 LOOK_AT = 20_000
 """So many customers are looked at for one page, whoever is in the segment: then the page ends, short as it may be."""
 
@@ -128,6 +148,11 @@ class Queries:
         self._counted: _Census | None = None
         self._counting = threading.Lock()
         self._told = Told()
+        self._looks: tuple[Look, ...] = ()
+        self._moved: float | None = None
+        self._flags: Client | None = None
+        self._elsewhere: tuple[float, Elsewhere] | None = None
+        self._looking = threading.Lock()
 
     def customers(self, ids: Sequence[str]) -> dict[str, KnownCustomer | None]:
         """Return customers by their different canonical ids, None for who is unknown; read and computed at once."""
@@ -175,6 +200,41 @@ class Queries:
         topic = self._place.settings.transactions_topic
         return Erasure(case.customer, topic, case.partition, case.offset, case.had_state)
 
+    def promote(self, name: str, *, preview: bool) -> Promotion:
+        """Make a version or a candidate the live model, or say what that would do.
+
+        Raises `UnknownModel`, `Unpromotable`.
+        """
+        done = promoted(self._place, name, lambda *_: None, dry_run=preview)
+        if done.published:
+            self._counted = None
+        return done
+
+    def standing(self) -> Standing:
+        """Return how every partition stands now; Kafka's word may be `ELSEWHERE_S` old."""
+        with self._looking:
+            return self._of_live(self._standing)
+
+    def trend(self, days: int) -> Trend:
+        """Return the segments of the newest days. Raises `Stop` where no sweep has ended yet."""
+        return self._of_live(lambda state: trend_in(state, days))
+
+    def history(self, customer: str) -> CustomerHistory | None:
+        """Return a customer's moves, None for who is unknown."""
+        return self._of_live(lambda state: moves_in(state, customer))
+
+    def models(self) -> Models:
+        """Return the newest versions and the candidates."""
+        return self._of_live(lambda state: models_of(state.registry, state.registry.current() or 0))
+
+    def checkups(self) -> list[Checkup]:
+        """Return every checkup that is kept, the oldest first."""
+        return self._of_live(lambda state: [each for _, each in sorted(state.registry.checkups().items())])
+
+    def letters(self) -> Listing:
+        """Count the dead letters: reads them all. Raises `TransportError`."""
+        return listing_of(self._place)
+
     def check(self) -> None:
         """Raise what hinders a look-up, if anything does."""
         self._of_live(lambda state: state.store.fences([0]))
@@ -192,6 +252,39 @@ class Queries:
         if state is None:
             self._opened = state = opened(self._place.settings)
         return state
+
+    def _standing(self, state: Opened) -> Standing:
+        fences = state.store.fences(range(state.binding.partitions))
+        states = {p: decode_state(fence.state) for p, fence in fences.items()}
+        self._look(Look(time.monotonic(), sum(each.counters.get("lines", 0) for each in states.values())))
+        version, flag = state.registry.current(), self._flag()
+        told = self._asked_elsewhere(states)
+        return Standing(
+            read_at=datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="seconds"),
+            status=status_of(state.settings, state.binding, fences, version, flag, told, self._now()),
+            records_per_second=rate(self._looks),
+            still_s=None if self._moved is None else round(self._looks[-1].at - self._moved, 1),
+            flows=present(states, Names(state.registry), version or 0),
+        )
+
+    def _look(self, new: Look) -> None:
+        if self._looks and new.records != self._looks[-1].records:
+            self._moved = new.at
+        self._looks = remembered(self._looks, new)
+
+    def _flag(self) -> str | None:
+        if self._flags is None:
+            self._flags = connect_redis(self._place.settings)
+        flag = read_pause(self._flags, self._place.settings.namespace)
+        return None if flag is None else str(flag)
+
+    def _asked_elsewhere(self, states: Mapping[int, PartitionState]) -> Elsewhere:
+        now = time.monotonic()
+        if self._elsewhere is None or now - self._elsewhere[0] > ELSEWHERE_S:
+            port = self._place.settings.metrics_port
+            told = ask_others(self._place, states, [f"http://127.0.0.1:{port}"] if port else [])
+            self._elsewhere = (now, told)
+        return self._elsewhere[1]
 
     def _census(self, state: Opened) -> _Census:
         """Return the newest count of everybody; one thread counts, who comes meanwhile waits for it."""

@@ -20,7 +20,7 @@ from consumer.exits import ExitCode, Stop
 SETTING = "SEGMENTER_API_TOKENS_FILE"
 
 Role = Literal["read", "promote", "erase"]
-"""read: every look-up, lists of ids among them; promote: put a candidate model in charge; erase: erase a customer."""
+"""read: every look-up, lists of ids among them; promote: put another model in charge; erase: erase a customer."""
 
 _LINE = re.compile(r"(?P<roles>[a-z,]+)\s+(?P<digest>[0-9a-fA-F]{64})\s+(?P<name>\S.*)")
 

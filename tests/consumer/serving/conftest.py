@@ -27,6 +27,8 @@ from tests.harness.swept import swept_shop
 
 READER = {"Authorization": "Bearer a reader's"}
 ERASER = {"Authorization": "Bearer an eraser's"}
+OWNER = {"Authorization": "Bearer the owner's"}
+"""He has every role."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,14 @@ def shop(redis_server: Store, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 @pytest.fixture(scope="session")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
     path = tmp_path_factory.mktemp("tokens") / "tokens"
-    hashes = [sha256(token).hexdigest() for token in (b"a reader's", b"an eraser's")]
-    path.write_text(f"# who\nread {hashes[0]} shop\nread,erase  {hashes[1].upper()}  privacy desk\n", encoding="utf-8")
+    hashes = [sha256(token).hexdigest() for token in (b"a reader's", b"an eraser's", b"the owner's")]
+    lines = (
+        "# who",
+        f"read {hashes[0]} shop",
+        f"read,erase  {hashes[1].upper()}  privacy desk",
+        f"read,erase,promote {hashes[2]} owner",
+    )
+    path.write_text("\n".join(lines), encoding="utf-8")
     return read_tokens(str(path))
 
 

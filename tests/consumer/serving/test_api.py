@@ -107,7 +107,7 @@ class TestWhoMayAsk:
         paths = api.get("/openapi.json").json()["paths"]
         for path, operations in paths.items():
             for method, operation in operations.items():
-                there = path.format(customer_id=KNOWN, segment_id=11)
+                there = path.format(customer_id=KNOWN, segment_id=11, version=1)
                 if operation.get("security") == []:
                     assert path in ("/livez", "/readyz")
                     continue
@@ -119,6 +119,11 @@ class TestWhoMayAsk:
     def test_who_may_read_may_not_erase(self, api: TestClient) -> None:
         assert problem(api.post(f"{CUSTOMERS}{KNOWN}:erase", headers=READER)) == (403, "role")
 
+    def test_who_may_read_and_erase_may_not_promote_nor_see_whom_it_would_move(self, api: TestClient) -> None:
+        for headers in (READER, ERASER):
+            for query in ("", "?preview=true"):
+                assert problem(api.post(f"/v1/model/1:promote{query}", headers=headers)) == (403, "role")
+
     def test_without_tokens_one_id_is_looked_up_from_this_machine_and_nothing_else(self, shop: Shop) -> None:
         app = app_of(WithoutKafka(shop.place), None)
         for host in ("localhost:8080", "127.0.0.1:8080", "[::1]:8080", "localhost"):
@@ -128,6 +133,7 @@ class TestWhoMayAsk:
         assert problem(here.post("/v1/customers:lookup", json={"ids": [KNOWN]})) == (403, "no-tokens")
         for path in ("/v1/segments", "/v1/segments/11/customers", "/v1/model", "/v1/moves"):
             assert problem(here.get(path)) == (403, "no-tokens")
+        assert problem(here.post("/v1/model/1:promote?preview=true")) == (403, "no-tokens")
         # A page whose name was made out to 127.0.0.1 comes with that name.
         assert problem(TestClient(app, base_url="http://evil.example").get(CUSTOMERS + KNOWN)) == (403, "host")
 
