@@ -24,12 +24,14 @@ CHECKS := "$(BIN)/ruff format --check --output-format concise ." "$(BIN)/ruff ch
 	"sh .ci/audit $(BIN)/pip-audit requirements.lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clv faults chaos check format lock clean
+.PHONY: help install demo test clv faults chaos check format lock clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 to 3.14); PYTEST_ARGS='-k ledger' is passed on to pytest."
+
+install: $(STAMP) ## the environment alone, in .venv: for `segmenter` by hand
 
 demo: $(STAMP) ## history in, purchases through Kafka, segments out, verified; DATASET=path takes another file than the sample
 	@$(BIN)/segmenter demo $(if $(DATASET),--dataset "$(DATASET)")

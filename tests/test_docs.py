@@ -25,17 +25,26 @@ PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 OPERATIONS = REPOSITORY / "docs" / "operations.md"
 REPORT = REPOSITORY / "docs" / "report.md"
 COMMANDS = REPOSITORY / "docs" / "commands.md"
+QUICKSTART = REPOSITORY / "docs" / "quickstart.md"
+DEPLOYMENT = REPOSITORY / "docs" / "deployment.md"
 
 NOT_RUN_HERE = {
     "make demo": "sets an environment of its own up; the demo itself runs in tests/consumer/demo/test_demo.py",
     "make test": "is what runs this",
+    "make install": "sets an environment up, which these tests are run in",
     "git clone": "needs a place to clone from",
     ".venv/bin/segmenter --help": "needs the environment of make; --help runs in tests/consumer/commands/test_cli.py",
     ". .venv/bin/activate": "the same",
     "docker compose": "needs a Docker engine; docker-compose.yml says that it was not run",
+    "kubectl": "needs a cluster; what is applied is held against the API's schemas in tests/test_stack.py",
+    "kcat": "needs kcat, which nothing here installs; the quickstart has the same with `segmenter replay`",
+    "echo '1001:": "is what kcat is given; tests/test_docs_run.py sees that it is an event",
     "kafka-transactions.sh": "needs Kafka's own tools and a broker that lost a marker",
 }
 """Commands in fenced blocks that tests/test_docs_run.py does not execute, by their beginning, and why."""
+
+RUN = ("segmenter", "export SEGMENTER_", "export GRAFANA_", "mkdir -p deploy/secrets", "TOKEN=", 'echo "read ')
+"""What it does execute, on the pages that it reads."""
 
 
 def mentioned(page: Path) -> Iterator[list[str]]:
@@ -124,14 +133,25 @@ class TestComplete:
                 assert {word.split("=")[0] for word in words if word.startswith("--")} <= options, words
 
     def test_every_other_command_in_a_fenced_block_is_named_as_not_run(self) -> None:
-        run = [block for page in (REPOSITORY / "README.md", OPERATIONS, REPORT) for block in fenced(page)]
+        pages = (REPOSITORY / "README.md", OPERATIONS, REPORT, QUICKSTART, DEPLOYMENT)
+        run = [block for page in pages for block in fenced(page)]
         for page in PAGES:
             for block in fenced(page):
                 for text in block.splitlines():
                     command = text.partition("#")[0].strip()
-                    ours = command.startswith(("segmenter", "export SEGMENTER_")) and block in run
+                    ours = command.startswith(RUN) and block in run
                     known = any(command.startswith(beginning) for beginning in NOT_RUN_HERE)
                     assert ours or known or not command, f"{page.name}: {command} is neither run nor excused"
+
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    def test_every_link_to_a_file_or_heading_of_ours_leads_there(self, page: Path) -> None:
+        for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+            file, _, anchor = link.partition("#")
+            if "://" in link:
+                continue
+            target = (page.parent / file).resolve() if file else page
+            assert target.exists(), link
+            assert not anchor or target.suffix != ".md" or anchor in anchors(target), link
 
     def test_every_make_target_that_is_mentioned_exists(self) -> None:
         makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
@@ -139,6 +159,18 @@ class TestComplete:
         for page in PAGES:
             found = re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
             assert set(found) <= targets, page.name
+
+
+def without_code(page: Path) -> str:
+    """Return a page without its fenced blocks."""
+    return re.sub(r"(?ms)^ *```.*?^ *```", "", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what the headings of a page are called in links."""
+    headings = re.findall(r"(?m)^#+ (.+)$", without_code(page))
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
 
 
 def _public(default: Any) -> str | None:

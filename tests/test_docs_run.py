@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from consumer.serving.tokens import read_tokens
 from consumer.transport.child import free_port
-from tests.harness.commands import Shell
-from tests.harness.exports import DAYS, orders_export, small_export
+from features.transaction import decode
+from tests.harness.commands import Inside, Shell
+from tests.harness.exports import DAYS, lines_export, orders_export, small_export
 from tests.harness.runbook import blocks, end_process, fenced, install_shim, section
-from tests.test_docs import NOT_RUN_HERE, REPOSITORY
+from tests.test_docs import DEPLOYMENT, NOT_RUN_HERE, QUICKSTART, REPOSITORY
 
 
 class TestRun:
@@ -44,6 +49,21 @@ class TestRun:
         )
         assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
+    def follow(self, shell: Inside, script: str, name: str) -> Iterator[str]:
+        """Run a script of exports and `segmenter`, in this process but for `run`; yield what each call said."""
+        with ExitStack() as workers:
+            for line in adapted(script, shell, name).splitlines():
+                verb, *words = shlex.split(line, comments=True) or [""]
+                if verb == "export":
+                    shell = Inside(shell.folder, {**shell.variables, **dict(word.split("=", 1) for word in words)})
+                elif verb == "segmenter" and words == ["run"]:
+                    workers.enter_context(shell.running("run"))
+                    shell.until_caught_up()
+                elif verb == "segmenter":
+                    done = shell(words[: words.index("||")] if "||" in words else words)
+                    assert done.code == 0 or "||" in words, f"{line}\n{done.out[-3000:]}\n{done.err[-3000:]}"
+                    yield done.out
+
     def test_the_readmes_own_data(self, place: Shell, namespace: str) -> None:
         orders_export(place.folder, recently())
         (block,) = [block for block in fenced(REPOSITORY / "README.md") if "segmenter" in block]
@@ -55,6 +75,27 @@ class TestRun:
         self.execute(place, block, namespace)
         assert (place.folder / "report" / "report.html").is_file()
 
+    def test_ones_own_csv_and_ones_own_topic_in_the_quickstart(self, place: Shell, namespace: str) -> None:
+        lines_export(place.folder, recently())
+        blocks = [block for block in fenced(QUICKSTART) if re.search("(?m)^(segmenter|export) ", block)]
+        said = list(self.follow(Inside(place.folder, place.variables), "".join(blocks), namespace))
+        assert (place.folder / "report" / "report.html").is_file()
+        assert "verified  0 differences" in said[0]
+        assert said[-1].startswith("1001")
+
+    def test_the_token_of_the_deployment_opens_the_api(self, place: Shell, namespace: str) -> None:
+        (block,) = [block for block in fenced(DEPLOYMENT) if "TOKEN=" in block]
+        self.execute(place, f"{block}\necho $TOKEN > told\n", namespace)
+        tokens = read_tokens(str(place.folder / "deploy" / "secrets" / "api-tokens"))
+        grant = tokens.grant_of((place.folder / "told").read_text().strip())
+        assert grant is not None
+        assert grant.roles == {"read"}
+
+    def test_the_other_commands_of_the_deployment_that_need_no_engine(self, place: Shell, namespace: str) -> None:
+        for block in fenced(DEPLOYMENT):
+            if "TOKEN=" not in block:
+                self.execute(place, block, namespace)
+
     def test_the_first_days_of_operations_a_shadow_run_and_an_erasure(self, place: Shell, namespace: str) -> None:
         small_export(place.folder, "orders.csv.gz", first=recently())
         found = [block for block in blocks(section("First days")) if re.search("(?m)^segmenter ", block)]
@@ -64,6 +105,15 @@ class TestRun:
         exports = "".join(re.findall(r"(?m)^export .*\n", found[0]))
         (erasure,) = blocks(section("An erasure is asked for"))
         self.execute(place, exports + erasure, namespace)
+
+
+def test_what_kcat_sends_in_the_quickstart_is_an_event_under_its_customers_key() -> None:
+    (line,) = re.findall(
+        r"(?m)^echo '([^']+)' \| kcat -P .*-X partitioner=murmur2_random$", QUICKSTART.read_text("utf-8")
+    )
+    key, _, value = line.partition(":")
+    batch = decode([0], [key.encode()], [value.encode()], [0], zone=ZoneInfo("UTC"), currency="EUR", today=30_000)
+    assert (batch.customers, batch.refused) == ([key], ())
 
 
 def recently() -> datetime:

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from consumer.commands.cli_options import DIRECTORY, Directory, Json
+from consumer.commands.cli_options import (
+    DIRECTORY,
+    DateFormat,
+    Decimal,
+    Directory,
+    DropNonProducts,
+    DropRepeats,
+    Encoding,
+    Json,
+    Map,
+    Separator,
+)
 
 
 def add_to(app: typer.Typer, *_groups: typer.Typer) -> None:
@@ -15,8 +26,15 @@ def add_to(app: typer.Typer, *_groups: typer.Typer) -> None:
     app.command(epilog="Example: segmenter demo")(demo)
 
 
-def demo(
+def demo(  # noqa: PLR0913 -- each argument is an option of the command line
     dataset: Annotated[Path, typer.Option("--dataset", help="A file or folder of order lines.")] = Path("Dataset"),
+    mapping: Map = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    encoding: Encoding = "utf-8",
+    date_format: DateFormat = None,
+    drop_repeats: DropRepeats = False,
+    drop_non_products: DropNonProducts = False,
     directory: Directory = DIRECTORY,
     report: Annotated[Path, typer.Option("--report", help="Where the figures go.")] = Path("demo.json"),
     k: Annotated[int, typer.Option("--k", min=2, max=10, help="Clusters.")] = 4,
@@ -24,9 +42,12 @@ def demo(
 ) -> None:
     """Bootstrap on the first part of a history, send the rest through Kafka, verify all that came out.
 
-    Needs no Kafka and no Redis: both run embedded. The state stays in --directory until `make clean`.
+    Needs no Kafka and no Redis: both run embedded. Of the settings only SEGMENTER_CURRENCY and SEGMENTER_TIMEZONE
+    count: they say what the file means. The state stays in --directory until `make clean`.
     """
     from consumer.commands.cli_output import Output
     from consumer.demo.demo import run_demo
+    from consumer.history.history_files import HistoryFiles
 
-    run_demo(dataset, directory, report, k, Output(as_json=as_json))
+    files = HistoryFiles([dataset], mapping, separator, decimal, encoding, date_format, drop_repeats, drop_non_products)
+    run_demo(files, directory, report, k, Output(as_json=as_json))

@@ -26,7 +26,7 @@ from consumer import service
 from consumer.commands.cli_output import Output
 from consumer.commands.cli_topics import create_embedded
 from consumer.commands.cli_verify import RECORDED
-from consumer.commands.place import Place, emptied, hosted
+from consumer.commands.place import Place, emptied, hosted, settings_from
 from consumer.commands.whole_file import check_place, whole_file
 from consumer.demo.demo_recorder import Recorder, Seen
 from consumer.demo.demo_report import Demo, Stopwatch, finish, show
@@ -34,6 +34,7 @@ from consumer.demo.demo_view import Scene, View, step
 from consumer.demo.recording import Recording
 from consumer.exits import ExitCode, Stop
 from consumer.history.bootstrap import Prepared
+from consumer.history.csv_cleaning import Funnel
 from consumer.history.csv_source import History
 from consumer.history.history_files import HistoryFiles
 from consumer.history.replay import Pace, Published, Replay, Room, events
@@ -55,15 +56,17 @@ STUCK_AFTER_S = 120.0
 LOOK_EVERY_S = 0.1
 
 
-def run_demo(dataset: Path, directory: Path, report: Path, k: int, output: Output) -> None:
+def run_demo(files: HistoryFiles, directory: Path, report: Path, k: int, output: Output) -> None:
     """Do all six steps, write the report, and end with exit code 1 where verification found differences."""
     check_place(report, "--report", ("",))
     console = output.err if output.as_json else output.out
     clock = Stopwatch()
-    with hosted(emptied(directory), fixed=True, namespace=NAMESPACE, clock="event") as place:
+    told = settings_from()
+    meaning = {"currency": told.currency, "timezone": told.timezone}
+    with hosted(emptied(directory), fixed=True, namespace=NAMESPACE, clock="event", **meaning) as place:
         worker = _worker(directory)
         try:
-            demo = _run(place, worker, [dataset], k, console, clock)
+            demo = _run(place, worker, files, k, console, clock)
             worker.signal(signal.SIGTERM)  # it leaves while we verify: it has nothing left to do
             result = finish(demo, clock, console)
             worker.stop(seconds=25)
@@ -79,14 +82,15 @@ def run_demo(dataset: Path, directory: Path, report: Path, k: int, output: Outpu
         raise SystemExit(int(ExitCode.DIFFERENCES))
 
 
-def _run(place: Place, worker: Child, paths: list[Path], k: int, console: Console, clock: Stopwatch) -> Demo:
-    settings, kafka, files = place.settings, place.broker(), HistoryFiles(paths)
+def _run(place: Place, worker: Child, files: HistoryFiles, k: int, console: Console, clock: Stopwatch) -> Demo:
+    settings, kafka = place.settings, place.broker()
     for sentence in files.sentences():
         console.print(sentence, markup=False)
     create_embedded(settings, kafka)
     with clock("bootstrap"), step(console, "Reading the history and clustering its customers"):
         history, past, future, prepared = _bootstrapped(place, files, k)
     cutoff, closing = int(future.day[0]), int(future.day[-1]) + 1
+    console.print(what_went_out(history.funnel), markup=False)
     console.print(
         f"{len(past):,} lines before {iso(cutoff)} are the history; {len(future):,} follow through Kafka", markup=False
     )
@@ -124,6 +128,16 @@ def _bootstrapped(place: Place, files: HistoryFiles, k: int) -> tuple[History, H
         settings, kafka, client, past, start, k=k, progress=lambda _stage, _done, _of: None, now=time.time()
     )
     return history, past, future, prepared
+
+
+def what_went_out(funnel: Funnel) -> str:
+    """Say how many lines were read, which rules took how many of them out of the clustering, and why the first."""
+    out = [f"{rule.lines:,} {rule.name}" for rule in funnel.rules if rule.effect == "out" and rule.lines]
+    said = f"lines read: {funnel.lines:,}; left out: {', '.join(out) or 'none'}"
+    if not funnel.unreadable:
+        return said
+    first = funnel.unreadable[0]
+    return f"{said}; unreadable first: {Path(first.file).name} row {first.row}, {first.reason}"
 
 
 def cut_day(history: History) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 PINNED = re.compile(r"([a-z0-9-]+)==([\w.]+)((?:\s+--hash=sha256:[0-9a-f]{64})+)")
-EXACT_TAG = re.compile(r"[a-z0-9./-]+:\d+\.\d+\.\d+(?:-[a-z0-9.-]+)?")
+EXACT_TAG = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+(?:-[a-z0-9.-]+)?")
 DIGEST = re.compile(r"@sha256:[0-9a-f]{64}")
 HOSTS = ("pypi" + ".org", "pythonhosted" + ".org", "repo.maven" + ".apache", "repo1.maven" + ".org", "docker" + ".io")
 ADDRESS = re.compile(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from consumer.demo.demo import cut_day
+from consumer.demo.demo import cut_day, what_went_out
 from consumer.demo.demo_view import CAUSES, WIDTH, Scene, View, drawn, line
 from consumer.history.csv_source import read_history
 from consumer.messages import SegmentRecord
@@ -117,6 +117,19 @@ class TestAfterwards:
         shell, _, _ = demo
         assert not (shell.folder / ".segmenter" / "demo" / "live.json").exists()
         assert shell("status --embedded --json").json["lag"] is None
+
+
+class TestWhatWentOut:
+    def test_each_rule_that_took_lines_is_named_with_how_many_and_the_first_unreadable_with_its_row(
+        self, tmp_path: Path
+    ) -> None:
+        rows = [row(), row(CustomerID=""), row(UnitPrice="free"), row(InvoiceDate="soon"), row(Quantity="0")]
+        said = what_went_out(read(tmp_path, *rows).funnel)
+        assert said.startswith("lines read: 5; left out: 2 unreadable, 1 guest (no customer), 1 zero quantity; ")
+        assert said.endswith(" row 4, the price cannot be read")
+
+    def test_nothing_left_out_is_said(self, tmp_path: Path) -> None:
+        assert what_went_out(read(tmp_path, row()).funnel) == "lines read: 1; left out: none"
 
 
 class TestCut:
