@@ -39,6 +39,7 @@ from consumer.settings import Settings
 from consumer.transport.child import free_port
 from features.redis_store import connect
 from reports.foretell import DAYS
+from tests.harness.footprint import cpu_s
 from tests.harness.store import OwnStore, Program, find_store
 from tests.harness.swept import swept_shop
 
@@ -148,7 +149,7 @@ async def load(port: int, pid: int, paths: Sequence[str], rate: float) -> Measur
         took.append(time.perf_counter() - due)
         idle.append(connection)
 
-    before = _cpu_s(pid)
+    before = cpu_s(pid)
     async with asyncio.TaskGroup() as group:
         began = time.perf_counter()
         for i, path in enumerate(paths):
@@ -156,16 +157,7 @@ async def load(port: int, pid: int, paths: Sequence[str], rate: float) -> Measur
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             group.create_task(one(due, path))
-    return Measured(np.array(took) * 1e3, statuses, _cpu_s(pid) - before)
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the CPU seconds of a process so far, by Linux's /proc; 0 elsewhere."""
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.exists():
-        return 0.0
-    user, system = stat.read_text("ascii", "replace").rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return Measured(np.array(took) * 1e3, statuses, cpu_s(pid) - before)
 
 
 # what it is spent on -----------------------------------------------------------------------------------------

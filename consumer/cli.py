@@ -17,6 +17,7 @@ Guarantee: an error is one sentence on stderr and an exit code of consumer.exits
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -64,6 +65,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the command line of this process."""
+    # scikit-learn's threads else spin while they wait for each other, on cores that a broker or a store may need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -2,7 +2,7 @@
 
 snapshot(D) of each partition --add--> statistics --learner--> version v+1 --compare-and-set--> registry
                                        sample     --challenger, every 14 days; rescue, where a cluster died
-                                                  --checkup, of what was published, when it refined: registry, observer
+                                                  --checkup, of what was published, once a week: registry, observer
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from features.ledger import Ints
 from features.store import Fence, Store, StoreError, StoreRefused
 from models.bundle import Bundle, same_space, segment_ids, successor
 from models.candidate import Candidate, Cause, is_proposed
-from models.checkup import Checkup, check_up, week_before
+from models.checkup import Checkup, check_up, checkup_due, week_before
 from models.learner import Evidence, Learner, challenge_due, refinement_due
 from models.population import Statistics, StatisticsError, dying
 from models.population import decode as decode_statistics
@@ -150,8 +150,10 @@ class Leader:
     def _check_up(self, bundle: Bundle, sample: Ints, day: int, ratio: float | None) -> None:
         """Look at what was published, after everybody could have it; what fails here is told, and is no model's end."""
         try:
-            before = week_before(self._registry.checkups(), day)
-            checkup = check_up(bundle, sample, day, inertia_ratio=ratio, before=before)
+            kept = self._registry.checkups()
+            if ratio is None and not checkup_due(kept, day):
+                return
+            checkup = check_up(bundle, sample, day, inertia_ratio=ratio, before=week_before(kept, day))
             self._registry.note(checkup)
         except StoreError as error:
             self._observer.trouble("checking the model", error)

@@ -6,6 +6,7 @@ state --horizon--> ledger --models.scoring--> scores --label--> head, record
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 
 import msgspec
 import numpy as np
@@ -96,24 +97,26 @@ def emissions(
     renumbered = Ledger(local[own.owner], own.order, own.day, own.net, own.units, own.lines, own.orders)
     first_day = states.heads["first_day"][rows].astype(np.int64)
     described = vectors(renumbered, len(rows), day, first_day, NAMES).values
-    table = scores.table[rows]
+    table, as_of = scores.table[rows], iso(day)
     clear = margin_of(table, states.heads["segment"][rows].astype(np.int64), bundle)
+    margins, seconds, held = clear.margin.tolist(), clear.second.tolist(), clear.held.tolist()
+    figures = zip(*([rounded(figure) for figure in column.tolist()] for column in described.values()), strict=True)
+    heads = states.heads[["segment", "previous", "entered_day", "revision"]][rows].tolist()
     found = []
-    for i, row in enumerate(rows.tolist()):
-        head = states.heads[row]
-        customer = customers[row]
+    for i, ((segment, previous, entered, revision), features) in enumerate(zip(heads, figures, strict=True)):
+        customer = customers[rows[i]]
         record = SegmentRecord(
             customer_id=customer,
-            segment=named_segment(bundle, int(head["segment"])),
-            previous=named_segment(bundle, int(head["previous"])) if head["previous"] else None,
+            segment=named_segment(bundle, segment),
+            previous=named_segment(bundle, previous) if previous else None,
             cause=why[i][0],
-            revision=int(head["revision"]),
-            as_of=iso(day),
-            entered_on=iso(int(head["entered_day"])),
-            margin=rounded(float(clear.margin[i])),
-            second=_runner(bundle, table[i], int(clear.second[i])),
-            held=bool(clear.held[i]),
-            features={name: rounded(float(column[i])) for name, column in described.items()},
+            revision=revision,
+            as_of=as_of,
+            entered_on=iso(entered),
+            margin=rounded(margins[i]),
+            second=_runner(bundle, table[i], seconds[i]),
+            held=held[i],
+            features=dict(zip(described, features, strict=True)),
             model_version=bundle.version,
         )
         found.append(Emission("segments", customer.encode(), msgspec.json.encode(record), why[i][1]))
@@ -136,4 +139,4 @@ def named_segment(bundle: Bundle | None, segment_id: int) -> Segment:
 
 def rounded(value: float) -> float | None:
     """Return a figure as records and commands show it, to 10^-6; None for what is undefined (NaN)."""
-    return None if np.isnan(value) else round(value, 6)
+    return None if isnan(value) else round(value, 6)

@@ -1,4 +1,4 @@
-"""A checkup: the sentinel's look at one model version, on the sample that the leader has when it refines.
+"""A checkup: the sentinel's weekly look at a model version, on the sample that the leader has when it refines.
 
     sample --nearest--> sizes, silhouette      the day's challenger --gain--> inertia ratio
        |
@@ -108,6 +108,14 @@ def check_up(bundle: Bundle, sample: Ints, day: int, *, inertia_ratio: float | N
         findings=tuple(findings),
         deciles={name: _deciles(column) for name, column in columns.items()},
     )
+
+
+def checkup_due(checkups: Mapping[int, Checkup], day: int) -> bool:
+    """Say whether the newest of the checkups lies a week or more before a day, or there is none.
+
+    A young model is refined daily, and its checkup costs many times what the refinement does.
+    """
+    return all(day - each.day >= WEEK for each in checkups.values())
 
 
 def week_before(checkups: Mapping[int, Checkup], day: int) -> Checkup | None:

@@ -17,6 +17,9 @@ from tests.harness.store import Store, StoreUnavailableError, find_store, make_s
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATASET = REPOSITORY.parent / "shared" / "data" / "OnlineRetail.csv.gz"
 
+# scikit-learn's threads else spin while they wait for each other: beside other tests that takes seven times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # A busy machine is no failure of a property; pytest-timeout ends what hangs.
 hypothesis.settings.register_profile("segmenter", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("segmenter")

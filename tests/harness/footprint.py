@@ -38,3 +38,12 @@ def slope(times: Sequence[float], values: Sequence[float]) -> float:
     at, value = np.asarray(times, float), np.asarray(values, float)
     first, second = np.triu_indices(len(at), k=1)
     return float(np.median((value[second] - value[first]) / (at[second] - at[first])))
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process so far, by Linux's /proc; 0 elsewhere."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return 0.0
+    user, system = stat.read_text("ascii", "replace").rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

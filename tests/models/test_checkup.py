@@ -9,7 +9,7 @@ from sklearn.metrics import silhouette_score
 
 from features.ledger import Ints
 from models.bundle import Bundle, Segment, centroid_array, scale_array
-from models.checkup import Checkup, check_up, week_before
+from models.checkup import Checkup, check_up, checkup_due, week_before
 from models.sentinel_model import FEWEST_CUSTOMERS, INERTIA_ALARM
 from tests.models.samples import CENTRES, UNIT, bundle_of, population
 
@@ -93,6 +93,12 @@ def test_about_a_week_before_is_the_nearest_of_four_to_fourteen_days(days: tuple
     known = {n: msgspec.structs.replace(checked(bundle_of(CENTRES), sample(9)), day=DAY - n) for n in days}
     found = week_before(known, DAY)
     assert (None if found is None else DAY - found.day) == chosen
+
+
+@pytest.mark.parametrize(("days", "due"), [((), True), ((7,), True), ((6, 13), False), ((8, 15), True), ((0,), False)])
+def test_a_checkup_is_due_a_week_after_the_newest(days: tuple[int, ...], due: bool) -> None:
+    known = {n: msgspec.structs.replace(checked(bundle_of(CENTRES), sample(9)), day=DAY - n) for n in days}
+    assert checkup_due(known, DAY) == due
 
 
 def test_a_name_that_fits_no_more_is_told() -> None:
