@@ -181,7 +181,8 @@ class TestExamples:
             shown = here(f"{verb} --help")
             assert shown.code == 0
             assert example(verb) in " ".join(shown.out.split()), verb
-        assert all(verb.split()[0] in here("--help").out for verb in commands())
+        root = here("--help").out
+        assert all(verb.split()[0] in root for verb in commands())
 
     def test_the_tour_takes_every_verb_but_the_demo(self, tour: tuple[Shell, dict[str, Any]]) -> None:
         assert tour[1].keys() - {"served"} | {"demo"} == commands().keys()
@@ -375,8 +376,8 @@ class TestSignals:
             time.sleep(0.05)  # two signals at the same moment are one
             began = time.monotonic()
             worker.send_signal(signal.SIGINT)
-            assert worker.wait(5) == 0
-        assert time.monotonic() - began < 2
+            assert worker.wait(20) == 0
+        assert time.monotonic() - began < 10, "at once, and not after the 24 s of an orderly end"
         assert shell("run --dry-run").code == 0, "what it left is sound"
 
     def test_a_worker_that_waits_for_a_state_ends_too_and_says_what_it_waits_for(self, shell: Shell) -> None:
