@@ -6,6 +6,7 @@
     cli_inspect   status, lookup, explain, forecast, export, model show, model check, verify
     cli_past      history, trend
     cli_serve     serve
+    cli_dashboard dashboard
     cli_workbench report, origin
     cli_versions  model list, diff, refit, promote, rollback, freeze, name, export, import
     cli_dlq       dlq list, dlq show, dlq redrive
@@ -73,6 +74,7 @@ def main() -> None:
 def _load() -> None:
     """Let every group add its verbs."""
     from consumer.commands.cli_admin import add_to as add_admin
+    from consumer.commands.cli_dashboard import add_to as add_dashboard
     from consumer.commands.cli_demo import add_to as add_demo
     from consumer.commands.cli_dlq import add_to as add_dlq
     from consumer.commands.cli_history import add_to as add_history
@@ -96,6 +98,7 @@ def _load() -> None:
             add_versions,
             add_past,
             add_serve,
+            add_dashboard,
             add_workbench,
         ):
             add(app, topics_app, model_app, config_app)

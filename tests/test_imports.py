@@ -21,6 +21,8 @@ INDEPENDENT = {"reports/verify*.py": "reports.verify", "reports/quality*.py": "r
 
 WORKBENCH = ("reports/workbench/*.py", "reports/workbench/*/*.py")
 
+PLOTS = ("consumer/dashboard/plots.py", "consumer/dashboard/shown.py")
+
 # What only these files may import.
 LICENCES = {
     "redis": ("redis_*.py",),
@@ -34,6 +36,7 @@ LICENCES = {
         "reports/workbench/*.py",
         "reports/workbench/*/*.py",
         "consumer/commands/live_study.py",
+        *PLOTS,
     ),
     "pyarrow": ("csv_*.py", "reports/*.py"),
     "sklearn": (
@@ -43,7 +46,8 @@ LICENCES = {
         "reports/workbench/*.py",
         "reports/workbench/*/*.py",
     ),
-    "plotly": WORKBENCH,
+    "plotly": (*WORKBENCH, *PLOTS),
+    "streamlit": ("consumer/dashboard/*.py",),
     "fastapi": ("consumer/serving/*.py",),
     "starlette": ("consumer/serving/*.py",),
     "uvicorn": ("consumer/serving/*.py",),

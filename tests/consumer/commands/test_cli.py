@@ -27,6 +27,7 @@ from consumer.transport.child import free_port
 from tests.harness.commands import REPOSITORY, Done, Inside, Shell
 from tests.harness.exports import KNOWN, small_export
 from tests.harness.live import wait_until
+from tests.harness.pages import answers
 
 LOOKING = ("status", "lookup", "explain", "forecast", "export")
 TOPICS = {
@@ -123,6 +124,14 @@ def served(shell: Shell) -> tuple[int, dict[str, Any]]:
     return server.returncode, found
 
 
+def shown(shell: Shell) -> int:
+    """Show the dashboard beside a worker until it answers; return the exit code."""
+    port = free_port()
+    with shell.running(example("dashboard").replace("8501", str(port)) + " --json") as server:
+        wait_until(lambda: answers(port), "a dashboard that answers")
+    return int(server.returncode)
+
+
 def ready(client: httpx.Client) -> bool:
     """Say whether a look-up would be answered."""
     try:
@@ -145,6 +154,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, kafka: Any, redis_server: Any
         for verb in (*LOOKING, "config show", "doctor", "erase"):
             seen[verb] = shell(example(verb) + " --json")
         seen["serve"], seen["served"] = served(shell)
+        seen["dashboard"] = shown(shell)
         for verb in ("pause", "resume"):
             seen[verb] = shell(example(verb) + " --json")
     seen["run"] = worker.returncode
@@ -423,6 +433,8 @@ class TestErrors:
             ("status", {"SEGMENTER_MARGIN": "2"}, 2, "SEGMENTER_MARGIN"),
             ("status", {"SEGMENTER_FEATURES": "charm"}, 2, "charm"),
             ("lookup 1 --embedded", {}, 2, "segmenter demo"),
+            ("dashboard --embedded", {}, 2, "segmenter demo"),
+            ("dashboard --host 0.0.0.0", {}, 2, "SEGMENTER_API_TOKENS_FILE"),
             ("replay nowhere.csv --embedded", {}, 2, "segmenter demo"),
             ("demo --dataset nowhere", {}, 2, "no such file"),
             ("model compare-learners nowhere.csv", {}, 2, "no such file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from consumer.commands.place import KEPT, LIVE, emptied, hosted, placed, read_live, settings_from, store_directory
+from consumer.commands.place import (
+    KEPT,
+    LIVE,
+    Place,
+    Tenancy,
+    emptied,
+    hosted,
+    placed,
+    read_live,
+    settings_from,
+    store_directory,
+)
 from consumer.exits import Stop
 from consumer.transport.embedded import EmbeddedStore
+from tests.harness.live import wait_until
 
 
 def test_settings_of_the_environment_reach_a_command_and_options_go_before_them(
@@ -49,6 +62,43 @@ def test_a_pair_is_joined_while_it_runs_and_its_state_read_afterwards(
         assert (alone.settings.clock, alone.settings.currency) == ("event", "EUR")
         with pytest.raises(Stop, match="run --embedded"):
             alone.broker()
+
+
+def test_a_dashboard_keeps_the_store_open_lets_others_join_and_leaves_it_to_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    directory = tmp_path / "pair"
+    with hosted(directory, currency="EUR"):
+        pass
+    tenancy, leaving = Tenancy(directory), threading.Event()
+    seen: list[Place] = []
+
+    def stay() -> None:  # the thread that starts the store lives as long as it
+        while not leaving.wait(0.05):
+            seen.append(tenancy.place())
+        tenancy.leave()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    try:
+        wait_until(lambda: bool(seen), "a store that is open", 30)
+        alone = seen[-1]
+        assert (alone.kafka, alone.settings.currency) == (None, "EUR")
+        with placed(True, directory) as guest:
+            assert (guest.settings.redis_url, guest.kafka) == (alone.settings.redis_url, None)
+        with hosted(directory) as host:
+            wait_until(lambda: seen[-1].kafka == host.kafka, "the run's pair", 30)
+            assert seen[-1].settings.redis_url == host.settings.redis_url
+            joined = seen[-1]
+            assert tenancy.place() is joined, "the same while nothing changes"
+        wait_until(lambda: seen[-1].kafka is None, "a store of its own again", 30)
+    finally:
+        leaving.set()
+        thread.join()
+    assert {path.name for path in directory.iterdir()} == {KEPT, "store"}
+    with placed(True, directory):
+        pass  # nobody holds it any more
 
 
 def test_a_pair_that_died_without_a_word_is_not_joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ from consumer.demo.demo_view import CAUSES, WIDTH, Scene, View, drawn, line
 from consumer.history.csv_source import read_history
 from consumer.messages import SegmentRecord
 from consumer.partition import iso
+from consumer.transport.child import free_port
 from models.bundle import Segment
 from tests.consumer.history.csv_files import line as row
 from tests.consumer.history.csv_files import read
 from tests.harness.commands import Shell
 from tests.harness.exports import small_export
+from tests.harness.live import wait_until
+from tests.harness.pages import answers
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +88,16 @@ class TestReport:
 
 
 class TestAfterwards:
-    def test_the_three_next_commands_work(self, demo: tuple[Shell, Any, str]) -> None:
+    def test_the_next_commands_work_and_the_last_opens_the_dashboard(self, demo: tuple[Shell, Any, str]) -> None:
         shell, report, printed = demo
         commands = [text.strip() for text in printed.splitlines() if text.startswith("  segmenter ")]
-        assert len(commands) == 3
-        found = [shell(command.removeprefix("segmenter ")) for command in commands]
+        assert len(commands) == 4
+        *commands, pages = commands
+        port = free_port()
+        with shell.running(f"{pages.removeprefix('segmenter ')} --port {port}") as server:
+            wait_until(lambda: answers(port), "a dashboard on what was kept")
+            found = [shell(command.removeprefix("segmenter ")) for command in commands]  # beside it
+        assert server.returncode == 0
         assert [done.code for done in found] == [0, 0, 0], [done.err for done in found]
         known = commands[0].split()[2]
         assert found[0].out.startswith(known)
