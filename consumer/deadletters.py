@@ -24,6 +24,7 @@ from typing import NamedTuple, Protocol
 from consumer.partition import Rewind
 from consumer.ports import InputRecord, OutputRecord, TopicReader, TransportError
 from consumer.publication import REDRIVEN, Topics
+from consumer.traceparent import carried
 
 BATCH = 500
 BATCH_BYTES = 4 << 20
@@ -205,7 +206,9 @@ def _original(letter: Letter, record: InputRecord, topic: str, home: Callable[[b
     empty = dict(record.headers).get("value") == b"null"  # null in key and value: the library cannot write that
     target = letter.source.partition if record.key is None else home(record.key)
     told = f"{letter.source.partition}:{letter.source.offset}".encode()
-    return OutputRecord(topic, target, record.key, None if empty else record.value, ((REDRIVEN, told),))
+    return OutputRecord(
+        topic, target, record.key, None if empty else record.value, ((REDRIVEN, told), *carried(record.headers))
+    )
 
 
 def _receipt(letter: Letter, topic: str, now: str) -> OutputRecord:

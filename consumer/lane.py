@@ -8,13 +8,17 @@ again from Redis and Kafka (PROTOCOL B).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
 
 from consumer.clock import Cut, cut
 from consumer.partition import PartitionState, Rules
 from consumer.ports import InputRecord
 from consumer.step import Decision
+from features.ledger import Ints
 from features.store import Chunk, Commit
 from features.transaction import Batch
 from models.bundle import Bundle
@@ -67,6 +71,8 @@ class Lane:
     previous: Bundle | None
     buffer: Batch | None = None
     raw: dict[int, InputRecord] = field(default_factory=dict)
+    arrived: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """When the records that wait were published, milliseconds since 1970, in the order of `raw`: int64 (n,)."""
     prepared: Prepared | None = None
     blocked: str | None = None
     """Why the lane stands still: something that only a person or time can mend."""
@@ -83,20 +89,27 @@ class Lane:
         """The id of the next commit: the sequence grows by one, the epoch is ours (PROTOCOL A2)."""
         return f"{self.epoch}:{int(self.last.partition(':')[2]) + 1}"
 
-    def take(self, batch: Batch, records: Mapping[int, InputRecord]) -> None:
+    def take(self, batch: Batch, records: Sequence[InputRecord], arrived: Ints) -> None:
         """Receive new input; the lane was not given any while its buffer was filled."""
         assert self.buffer is None, "a paused partition was polled"
-        self.buffer = batch
-        self.raw.update(records)
+        self.buffer, self.arrived = batch, arrived
+        self.raw = {record.offset: record for record in records}
         self.quiet_since = None
 
     def cut(self, rules: Rules) -> Cut | None:
         """Split what waits at the present day."""
         return None if self.buffer is None else cut(self.buffer, self.state, rules)
 
+    def applying(self) -> tuple[Ints, Iterator[InputRecord]]:
+        """Return when the records of the prepared commit were published, and the records; none of a sweep's chunk."""
+        piece = None if self.prepared is None else self.prepared.piece
+        count = 0 if piece is None else piece.now.records
+        return self.arrived[:count], islice(self.raw.values(), count)
+
     def done(self, piece: Cut) -> None:
         """Forget what was applied and published."""
         self.buffer = piece.rest
+        self.arrived = self.arrived[piece.now.records :]
         stop = piece.now.stop
         if self.buffer is None:
             self.raw.clear()

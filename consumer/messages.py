@@ -67,9 +67,13 @@ def decode_outbox(data: bytes) -> Outbox:
     return read_msgpack(data, Outbox) if data else Outbox()
 
 
+OFFSET = "offset"
+"""Header: which input record caused it."""
+
+
 def event_headers(offset: int) -> tuple[tuple[str, bytes], ...]:
     """Return the headers of a record that an input record caused; epoch and sequence are added at the commit."""
-    return (("offset", b"%d" % offset),)
+    return ((OFFSET, b"%d" % offset),)
 
 
 def turn_headers(day: str, version: int, sweep: int) -> tuple[tuple[str, bytes], ...]:

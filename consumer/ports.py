@@ -125,6 +125,13 @@ class Source(Protocol):
     def positions(self, partitions: frozenset[int]) -> dict[int, int]:
         """Return the offsets that would be read next, asking nobody; a partition that is not ours is left out."""
 
+    def lags(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Return how many offsets lie between what would be read next and the end, asking nobody.
+
+        The end is that which the last answer to a fetch told, markers of transactions included; a partition that is
+        not ours, or of which no answer has come yet, is left out.
+        """
+
     def rejoin(self) -> None:
         """Leave the group and join it again with a new consumer; all that was ours is told as revoked.
 

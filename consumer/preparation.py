@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -14,6 +15,7 @@ from consumer.partition import encode_state
 from consumer.plan import Parts, Plan
 from consumer.step import Context, Decision, Mark, step, wanted
 from consumer.stored import read_json
+from consumer.traceparent import traced
 from features.store import Commit, DailyRow, InvalidKey, Snapshot, Store
 from features.transaction import Control
 from models.population import StatisticsError
@@ -89,6 +91,7 @@ def as_commit(lane: Lane, unit: Unit, decision: Decision, history_days: int) -> 
 
     history_days: for how many days rows of the daily table are kept.
     """
+    decision = replace(decision, outbox=traced(decision.outbox, lane.raw))
     number = decision.state.sweep.number
     snapshot, row = decision.snapshot, decision.row
     commit = Commit(

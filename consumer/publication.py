@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from consumer.cloudevents import CloudEvents
 from consumer.messages import Emission, Outbox
 from consumer.ports import InputRecord, OutputRecord
+from consumer.traceparent import carried
 from consumer.transport.kafka_partitioner import partition_of
 
 REDRIVEN = "redriven"
@@ -72,6 +73,7 @@ def output_records(
         if original is not None:
             headers.append(("timestamp", b"%d" % original.timestamp))
             headers += [(n, v) for n, v in original.headers if n == REDRIVEN and _PLACE.fullmatch(v)]
+            headers += carried(original.headers)
         key, value = (None, None) if original is None else (original.key, original.value)
         found.append(OutputRecord(topics.dead_letters, partition, key, value, tuple(headers)))
     return found

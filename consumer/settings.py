@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     metrics_host: str = Field(
         "127.0.0.1", description="Address that it listens on; 0.0.0.0 in a container, whose network then guards it."
     )
+    otel_endpoint: str | None = Field(
+        None, description="Collector of traces, OTLP over HTTP, as in http://collector:4318; none are made if unset."
+    )
     api_tokens_file: str | None = Field(
         None,
         description="File that says who may ask `segmenter serve` for what; without it: one id, from this machine.",
@@ -155,6 +158,13 @@ class Settings(BaseSettings):
                 f"%3A %23, or is given as {PREFIX}REDIS_PASSWORD_FILE"
             )
         return value
+
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _http_address(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
+            raise ValueError("a collector's address is http://host:4318 or https://..., without /v1/traces")
+        return value or None
 
     @field_validator("features", mode="before")
     @classmethod

@@ -17,14 +17,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 import msgspec
+import numpy as np
 
 from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
 from consumer.guards import TopicGuard, state_gone
 from consumer.lane import Events, Lane, Sweeping, Unit
 from consumer.leader import Leader, made_for
+from consumer.observer import Turn
 from consumer.plan import Parts, Plan
 from consumer.planner import Planner
 from consumer.ports import (
@@ -91,7 +94,7 @@ class Worker:
         crash_point: Callable[[str], None] = never,
     ) -> None:
         self._parts, self._plan = parts, plan
-        self._elapsed, self._crash_point = elapsed, crash_point
+        self._now, self._elapsed, self._crash_point = now, elapsed, crash_point
         self._observer = parts.observer
         self._takeover = Takeover(parts, plan, crash_point)
         self._leader = Leader(
@@ -116,6 +119,7 @@ class Worker:
         self._sink_retry_at = 0.0
         self._store_retry_at = 0.0
         self._look_at = 0.0
+        self._lag_at = 0.0
         self._paused: str | None = None
         """Why an operator wants all workers to stand still: nothing is written, heartbeats go on."""
         self._stopping = False
@@ -169,15 +173,19 @@ class Worker:
 
     def turn(self) -> None:
         """One turn of the loop; see the module's text for the numbers."""
-        self._poll()  # 1
+        began = self._elapsed()
+        polled = self._poll(began)  # 1
         try:
-            self._look()
+            self._measure_lag(polled)
+            self._look(polled)
             if self._paused is None:
                 self._watch_for_stalls()
                 self._take_over()  # 2
                 if not self._stopping:  # the signal came while we waited for a broker: nothing is begun any more
                     prepared = self._prepare()  # 3, 4
-                    self._finish(self._commit(prepared))  # 5, 6
+                    if prepared:
+                        ready = self._elapsed()
+                        self._finish(self._commit(prepared), began, polled, ready)  # 5, 6
                     self._lead()  # 7
         except GenerationGone as error:
             raise self._without_state(error) from error
@@ -213,10 +221,11 @@ class Worker:
 
     # 1 -- poll ---------------------------------------------------------------------------------------
 
-    def _poll(self) -> None:
+    def _poll(self, now: float) -> float:
+        """Take in what is new, and return when it was there."""
         source, lanes = self._parts.source, self._lanes
         try:
-            records = source.poll(self._poll_timeout())
+            records = source.poll(self._poll_timeout(now))
         except RetentionGap as gap:
             if not self._plan.skip_lost_input:
                 raise Stop(ExitCode.INPUT_LOST, lost_input(gap)) from gap
@@ -231,13 +240,17 @@ class Worker:
             records = {}
         self._membership = source.membership()
         change = source.rebalanced()
-        self._topic.check(source.facts(), change.assigned, self._elapsed())
+        polled = self._elapsed()
+        self._topic.check(source.facts(), change.assigned, polled)
         for partition in change.revoked | change.assigned:
             self._forget(partition)
+        for partition in sorted(change.revoked):
+            self._observer.released(partition)
         self._pending |= {partition for partition in change.assigned if partition < self._plan.partitions}
         for partition in sorted(records.keys() & lanes.keys()):
             if records[partition]:
                 self._decode(lanes[partition], records[partition])
+        return polled
 
     def _forget(self, partition: int) -> None:
         """Know nothing more of a partition that is gone, or that comes anew."""
@@ -247,8 +260,7 @@ class Worker:
         if lane is not None and lane.blocked is not None:
             self._observer.resumed(partition)
 
-    def _poll_timeout(self) -> float:
-        now = self._elapsed()
+    def _poll_timeout(self, now: float) -> float:
         if now < self._store_retry_at:
             return RETRY_S / 2
         if self._paused is not None:
@@ -262,17 +274,18 @@ class Worker:
         return lane.buffer is not None or not lane.state.sweep.ended or lane.prepared is not None
 
     def _decode(self, lane: Lane, records: Sequence[InputRecord]) -> None:
+        arrived = [record.timestamp for record in records]
         batch = decode(
             [record.offset for record in records],
             [record.key for record in records],
             [record.value for record in records],
-            [record.timestamp for record in records],
+            arrived,
             zone=self._plan.zone,
             currency=self._plan.currency,
             today=self._planner.today(lane),
         )
         batch = refuse_foreign(batch, lane.partition, self._plan.partition_of)
-        lane.take(batch, {record.offset: record for record in records})
+        lane.take(batch, records, np.array(arrived, np.int64))
 
     def _apply_pauses(self) -> None:
         """Read on only where nothing waits: a lane with a buffer would otherwise pile input up.
@@ -284,9 +297,17 @@ class Worker:
         self._parts.source.pause(full | self._pending)
         self._parts.source.resume(frozenset(self._lanes) - full)
 
-    def _look(self) -> None:
+    def _measure_lag(self, now: float) -> None:
+        """Tell now and then how much waits: in hand, and behind it as the last fetch told."""
+        if now < self._lag_at:
+            return
+        self._lag_at = now + LOOK_EVERY_S
+        behind = self._parts.source.lags(frozenset(self._lanes))
+        in_hand = {p: lane.buffer.records for p, lane in self._lanes.items() if lane.buffer is not None}
+        self._observer.lagging({p: n + in_hand.get(p, 0) for p, n in behind.items()})
+
+    def _look(self, now: float) -> None:
         """Ask now and then what the operator wants, and where the store stands. Raises `NewerSchema`, `StoreError`."""
-        now = self._elapsed()
         if now < max(self._store_retry_at, self._look_at):
             return
         self._look_at = now + LOOK_EVERY_S
@@ -483,6 +504,7 @@ class Worker:
                     self._observer.resumed(lane.partition)
                 lane.seen_at = self._elapsed()
                 written.append(lane)
+                self._observer.written(lane.partition)
                 self._crash_point("after_commit")
                 if lane.prepared.commit.begins or not lane.prepared.decision.state.sweep.ended:
                     self._crash_point("mid_sweep")
@@ -515,11 +537,29 @@ class Worker:
 
     # 6 -- publish --------------------------------------------------------------------------------------
 
-    def _finish(self, lanes: Sequence[Lane]) -> None:
+    def _finish(self, lanes: Sequence[Lane], began: float, polled: float, ready: float) -> None:
+        """Publish what is written; the moments are those at which the turn began, had polled, and had decided."""
         if not lanes:
             return
-        began = self._elapsed()
-        if not self._publish(lanes):
+        written = self._elapsed()
+        published, failure = self._publish(lanes)
+        ended = self._elapsed()
+        applied = [lane.applying() for lane in lanes]
+        self._observer.turned(
+            Turn(
+                ended=self._now(),
+                polling=polled - began,
+                preparing=ready - polled,
+                committing=written - ready,
+                publishing=ended - written,
+                partitions=tuple(lane.partition for lane in lanes),
+                arrived=np.concatenate([arrived for arrived, _ in applied]),
+                inputs=chain.from_iterable(records for _, records in applied),
+                published=published,
+                failure=failure,
+            )
+        )
+        if failure is not None:
             return
         self._crash_point("after_publish")
         for lane in lanes:
@@ -530,10 +570,13 @@ class Worker:
                 lane.done(prepared.piece)
             lane.last = prepared.commit.id
             lane.state, lane.statistics, lane.prepared = decision.state, decision.statistics, None
-            self._observer.committed(lane.partition, decision, self._elapsed() - began)
+            self._observer.committed(lane.partition, decision, ended - written)
 
-    def _publish(self, lanes: Sequence[Lane]) -> bool:
-        """Write one transaction for all lanes (A3). On failure all our lanes are taken over anew (A4)."""
+    def _publish(self, lanes: Sequence[Lane]) -> tuple[int, TransportError | None]:
+        """Write one transaction for all lanes (A3). On failure all our lanes are taken over anew (A4).
+
+        Returns how many records it holds, and why it failed.
+        """
         records: list[OutputRecord] = []
         offsets = {}
         for lane in lanes:
@@ -548,8 +591,8 @@ class Worker:
             self._observer.trouble("publishing", error)
             self._note_fence(error)
             self._abandon(list(self._lanes.values()))
-            return False
-        return True
+            return len(records), error
+        return len(records), None
 
     def _note_fence(self, error: TransportError) -> None:
         """Stop where another worker has our name: the two would take everything from each other for ever."""

@@ -25,10 +25,11 @@ from jsonschema import Draft7Validator
 from consumer.cloudevents import CloudEvents
 from consumer.deadletters import _receipt, letter_of
 from consumer.settings import Settings
+from consumer.traceparent import TRACEPARENT
 from features.ledger import MONEY
 from features.transaction import MAX_AMOUNT, Batch, Reason, decode
 from tests.harness.contracts import FOLDER, TOPICS_PAGE, documents, schemas, section
-from tests.harness.world import FIRST_DAY, TOPICS, World, line, shopping
+from tests.harness.world import FIRST_DAY, TOPICS, TRACE, World, line, shopping
 
 Record = dict[str, Any]
 
@@ -258,8 +259,9 @@ def world() -> World:
     made.publish(
         *list(shopping(7, days=4))[:3], {"type": "erase", "customer_id": "c1"}, line("c2", FIRST_DAY, quantity=0)
     )
-    made.write(0, None, b"{broken")
+    made.write(0, None, b"{broken", ((TRACEPARENT, TRACE),))
     made.write(0, None, None)
+    made.write(made.home("t"), b"t", json.dumps(line("t", FIRST_DAY)).encode(), ((TRACEPARENT, TRACE),))
     made.tick(FIRST_DAY + timedelta(days=70))  # everybody is silent for longer than the horizon
     made.settle()
     return made
@@ -328,6 +330,12 @@ class TestOutput:
         assert not fits("segment.headers.schema.json", {"epoch": "1", "sequence": "2"})
         assert not fits("segment.headers.schema.json", {"epoch": "one", "sequence": "2", "offset": "3"})
         assert not fits("dead-letter.headers.schema.json", {"reason": "schema"})
+
+    @pytest.mark.parametrize("bad", [TRACE.upper(), TRACE + b"\n", b"01" + TRACE[2:], TRACE[:-1]])
+    def test_a_trace_that_is_not_carried_does_not_fit(self, bad: bytes) -> None:
+        place = {"epoch": "1", "sequence": "2", "offset": "3"}
+        assert fits("segment.headers.schema.json", place | {TRACEPARENT: TRACE.decode()})
+        assert not fits("segment.headers.schema.json", place | {TRACEPARENT: bad.decode()})
         assert not fits("erasure.schema.json", {"at": 1.5, "revision": 3})
 
     @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ LICENCES = {
     "starlette": ("consumer/serving/*.py",),
     "uvicorn": ("consumer/serving/*.py",),
     "river": ("river_*.py",),
+    "opentelemetry": ("otel_*.py",),
     "pymc_marketing": ("pymc_*.py",),
     "pymc_extras": ("pymc_*.py",),
     "pytensor": ("pymc_*.py",),

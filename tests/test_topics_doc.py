@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from typing import Any, get_args
@@ -16,7 +17,7 @@ from consumer.step import Mark
 from features.transaction import Batch, Reason, _Message, decode
 from features.vector import NAMES
 from tests.harness.contracts import rows, section
-from tests.harness.world import FIRST_DAY, World, shopping
+from tests.harness.world import FIRST_DAY, TRACE, World, line, shopping
 
 NOT_READ = {"stock_code", "description", "country"}
 """Input fields of the document that the service ignores: they are the shop's."""
@@ -86,6 +87,7 @@ def world() -> World:
     made.publish(*shopping(7, days=4))
     made.publish(*list(shopping(7, days=4))[:3], {"type": "erase", "customer_id": "c1"})
     made.write(0, None, b"{broken")
+    made.write(0, b"t", json.dumps(line("t", FIRST_DAY)).encode(), (("traceparent", TRACE),))
     made.write(0, None, b'{"invoice_no": "1"}')
     made.tick(FIRST_DAY + timedelta(days=6))
     made.settle()

@@ -114,6 +114,10 @@ class DrySource:
         """Look at the real source."""
         return self._source.positions(partitions)
 
+    def lags(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Look at the real source."""
+        return self._source.lags(partitions)
+
     def rejoin(self) -> None:
         """Join the random group anew."""
         self._source.rejoin()

@@ -12,14 +12,16 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
 from consumer import service
 from consumer.commands.cli_output import Output, table
 from consumer.commands.place import Place
-from consumer.exits import ExitCode
+from consumer.exits import ExitCode, Stop
+from consumer.observer import Turn
 from consumer.settings import Settings
 from consumer.telemetry.health import Health, HealthServer, Probe, health
 from consumer.telemetry.metrics import Metrics
@@ -82,9 +84,12 @@ def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False, d
     settings = place.settings
     ending = Ending()
     running: list[Worker] = []
-    metrics = Metrics(lambda: running[0].assigned if running else frozenset())
-    telemetry = Telemetry(settings.erasure_key_bytes, observe_commit=metrics.commit_seconds.observe)
-    metrics.of(telemetry)
+    metrics = Metrics(
+        lambda: running[0].assigned if running else frozenset(),
+        info={"version": _version(), "clock": settings.clock},
+        zone=settings.zone,
+        ready=lambda: ask().ready,
+    )
 
     def ask() -> Health:
         worker = running[0] if running else None
@@ -92,6 +97,8 @@ def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False, d
         return health(telemetry, probes(settings), held, worker.blocked() if worker else {})
 
     with ending.on_signals(), ExitStack() as stack:
+        telemetry = Telemetry(settings.erasure_key_bytes, on_turn=[metrics.turned, *traces(settings, stack)])
+        metrics.of(telemetry)
         if settings.metrics_port is not None:
             stack.enter_context(HealthServer(settings.metrics_host, settings.metrics_port, ask, metrics.registry))
         worker = service.open_worker(
@@ -109,6 +116,27 @@ def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False, d
             worker.run(until=worker.drained if drain else None)
     counts = sum((Counter(s.state.counters) for s in telemetry.partitions.values()), Counter[str]())
     output.result({"counters": dict(counts)}, "stopped in good order")
+
+
+def traces(settings: Settings, stack: ExitStack) -> list[Callable[[Turn], None]]:
+    """Return what makes traces until the stack ends; nothing where no collector is set. Raises `Stop`."""
+    if settings.otel_endpoint is None:
+        return []
+    try:
+        from consumer.telemetry.otel_spans import exporting
+    except ModuleNotFoundError as error:
+        raise Stop(
+            ExitCode.USAGE,
+            f"SEGMENTER_OTEL_ENDPOINT is set, {error.name} is not installed: pip install 'segmenter[otel]' brings it",
+        ) from None
+    return [stack.enter_context(exporting(settings.otel_endpoint, settings.transactions_topic, settings.group_id))]
+
+
+def _version() -> str:
+    try:
+        return version("segmenter")
+    except PackageNotFoundError:  # run from a checkout
+        return "unknown"
 
 
 def probes(settings: Settings) -> dict[str, Probe]:

@@ -14,7 +14,7 @@ from consumer.ports import InputRecord, TopicFacts, TransportError
 from consumer.transport.kafka_admin import topic_facts
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
 from consumer.transport.kafka_settings import KafkaSettings
-from consumer.transport.kafka_source import out_of_range
+from consumer.transport.kafka_source import headers_of, out_of_range
 
 
 class KafkaReader:
@@ -93,7 +93,7 @@ class KafkaReader:
             for record in self._fetch(asked):
                 if record.offset >= stop:
                     return
-                yield InputRecord(record.offset, record.timestamp, record.key, record.value, tuple(record.headers))
+                yield InputRecord(record.offset, record.timestamp, record.key, record.value, headers_of(record))
                 if turn != self._reading:
                     raise RuntimeError("another read has begun on this reader")
             position, before = self._consumer.position(asked), position

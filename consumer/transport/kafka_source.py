@@ -122,6 +122,15 @@ class KafkaSource:
             self.close()
             raise transport_error(f"looking for topic {self._topic}", error) from error
 
+    def lags(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Return how many offsets lie between what would be read next and the end, as the last fetch told it."""
+        found = {each: self._consumer._subscription.assignment.get(self._of(each)) for each in partitions}  # noqa: SLF001
+        return {
+            each: max(0, state.highwater - state.position.offset)
+            for each, state in found.items()
+            if state is not None and state.position is not None and state.highwater is not None
+        }
+
     def rejoin(self) -> None:
         """Leave the group and join it again with a new consumer; all that was ours is told as revoked.
 
@@ -159,7 +168,7 @@ class KafkaSource:
         finally:
             self._membership = self._snapshot()
         return {
-            each.partition: [InputRecord(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in records]
+            each.partition: [InputRecord(r.offset, r.timestamp, r.key, r.value, headers_of(r)) for r in records]
             for each, records in fetched.items()
             if each.partition in self._membership.partitions and each.partition not in self._listener.parked
         }
@@ -309,6 +318,11 @@ class KafkaSource:
         each, wanted = next(iter(error.args[0].items()))
         earliest, end = self.bounds(frozenset({each.partition}))[each.partition]
         return out_of_range(self._topic, each.partition, wanted, (earliest, end))
+
+
+def headers_of(record: Any) -> tuple[tuple[str, bytes], ...]:
+    """Return a record's headers; one without a value, which any producer may write, has an empty one."""
+    return tuple((name, value or b"") for name, value in record.headers) if record.headers else ()
 
 
 def _unblock_resumed(consumer: Any) -> None:

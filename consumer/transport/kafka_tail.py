@@ -12,6 +12,7 @@ from consumer.ports import InputRecord
 from consumer.transport.kafka_admin import topic_facts
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
 from consumer.transport.kafka_settings import KafkaSettings
+from consumer.transport.kafka_source import headers_of
 
 
 class Arrived(NamedTuple):
@@ -46,7 +47,7 @@ class KafkaTail:
         except LIBRARY_ERRORS as error:
             raise transport_error(f"reading {self._topic}", error) from error
         return [
-            Arrived(at.partition, InputRecord(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)))
+            Arrived(at.partition, InputRecord(r.offset, r.timestamp, r.key, r.value, headers_of(r)))
             for at, records in fetched.items()
             for r in records
         ]

@@ -24,6 +24,7 @@ from consumer.messages import SegmentRecord
 from consumer.publication import REDRIVEN
 from consumer.settings import Settings
 from consumer.step import Mark
+from consumer.traceparent import TRACEPARENT
 from consumer.transport.kafka_admin import our_topics
 from features import transaction
 from features.identity import MAX_ID_BYTES
@@ -44,6 +45,8 @@ MOMENT = rf"^{DATE}[Tt ]{CLOCK}([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?{END}"
 WHOLE = r"^-?[0-9]+" + END
 NUMBER = r"(?=[0-9]{1,18}(\.[0-9]{1,18})?\s*" + END + ")"
 """At most 18 digits before the point and after it."""
+
+TRACE = rf"^00-(?!0{{32}})[0-9a-f]{{32}}-(?!0{{16}})[0-9a-f]{{16}}-[0-9a-f]{{2}}{END}"
 
 LINE_ONLY = {"stock_code", "description", "country"}
 """Fields of the document that the service does not read."""
@@ -227,6 +230,7 @@ def _segment_headers() -> Schema:
         "ce_time": {"pattern": rf"^{DATE}T{CLOCK}(Z|[+-][0-9]{{2}}:[0-9]{{2}}){END}", "format": "date-time"},
         "content-type": {"const": "application/json"},
     }
+    whole[TRACEPARENT] = {"pattern": TRACE}
     about = _merged(told("`customer-segments`", "header", 1), told("`customer-segments`", "attribute", 0))
     fields = _merged({"day": {"pattern": rf"^{DATE}{END}"}}, whole, events, about)
     commit = ["epoch", "sequence"]
@@ -258,6 +262,7 @@ def _dead_letter_headers() -> Schema:
         },
         "value": {"const": "null", "description": "The refused record was null in key and value."},
         REDRIVEN: {"pattern": rf"^[0-9]+:[0-9]+{END}", "description": "partition:offset of an earlier refusal."},
+        TRACEPARENT: {"pattern": TRACE, "description": "The refused record's own."},
         "redriven_at": {"description": "This is no letter but a receipt: the letter went to the input again."},
     }
     place = ["topic", "partition", "offset"]
@@ -316,9 +321,10 @@ def asyncapi() -> Schema:
     """Return the AsyncAPI 3.0 document of the four topics, as the service sees them."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     topics = Settings(_env_file=None).topics
+    in_trace = {"type": "object", "properties": {TRACEPARENT: {"type": "string", "pattern": TRACE}}}
     messages = {
-        "line": _message("Order line", CUSTOMER, payload=_file("transaction.schema.json")),
-        "erase": _message("Erasure", CUSTOMER, payload=_file("erase.schema.json")),
+        "line": _message("Order line", CUSTOMER, headers=in_trace, payload=_file("transaction.schema.json")),
+        "erase": _message("Erasure", CUSTOMER, headers=in_trace, payload=_file("erase.schema.json")),
         "tick": _message("Tick", None, payload=_file("tick.schema.json")),
         "segment": _message(
             "Segment", CUSTOMER, headers=_file("segment.headers.schema.json"), payload=_file("segment.schema.json")

@@ -285,7 +285,7 @@ class MemoryKafka:
         return self._open[transactional_id]
 
     def append_in(self, transaction: Transaction, record: OutputRecord) -> None:
-        value, headers = record.value, record.headers
+        value, headers = record.value, tuple((name, data or b"") for name, data in record.headers)
         if record.key is None and value is None:
             value, headers = b"", (*headers, NULL_VALUE)
         self._now_ms += 1
@@ -383,6 +383,10 @@ class MemorySource:
 
     def positions(self, partitions: frozenset[int]) -> dict[int, int]:
         return {each: self._positions[each] for each in partitions & self._positions.keys()}
+
+    def lags(self, partitions: frozenset[int]) -> dict[int, int]:
+        logs = self._kafka.topic(self._topic).logs
+        return {each: len(logs[each].entries) - at for each, at in self.positions(partitions).items()}
 
     def rejoin(self) -> None:
         self._group().leave(self._member)

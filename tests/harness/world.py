@@ -41,6 +41,8 @@ from tests.harness.memory_store import Journal, MemoryStore
 TOPICS = Topics("transactions", "customer-segments", "transactions-dead-letters", "customer-erasures")
 GROUP = "g"
 FIRST_DAY = date(2024, 3, 1)
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+"""A traceparent."""
 
 
 def day_number(day: date) -> int:
@@ -242,8 +244,11 @@ class World:
             customer = each.get("customer_id") or ""
             self.write(self.home(customer), customer.encode() or None, json.dumps(each).encode())
 
-    def write(self, partition: int, key: bytes | None, value: bytes | None) -> int:
-        return self.kafka.write(TOPICS.input, partition, key, value, timestamp=int(self.clock.seconds * 1000))
+    def write(
+        self, partition: int, key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()
+    ) -> int:
+        now = int(self.clock.seconds * 1000)
+        return self.kafka.write(TOPICS.input, partition, key, value, timestamp=now, headers=headers)
 
     def tick(self, day: date) -> None:
         """Turn the day of every partition."""

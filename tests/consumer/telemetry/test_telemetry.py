@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 import pytest
+from prometheus_client import Histogram
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 
-from consumer.partition import PartitionState, Sweep
+from consumer.commands.running import probes
+from consumer.observer import Turn
+from consumer.partition import EVERYONE, PartitionState, Rewind, Sweep
+from consumer.ports import TransportError
+from consumer.settings import Settings
 from consumer.step import Decision
 from consumer.telemetry.firstday import ENOUGH, Advisor
 from consumer.telemetry.health import Health, HealthServer, health
-from consumer.telemetry.metrics import Metrics, names
+from consumer.telemetry.metrics import LATENCY_BUCKETS, Metrics, names
 from consumer.telemetry.telemetry import TROUBLE_LASTS_S, TROUBLE_SAID_EVERY_S, Telemetry
-from features.store import InvalidKey, StoreUnavailable
+from features.store import Fenced, InvalidKey, StoreUnavailable
 from models.checkup import Checkup
 from models.finding import Finding
 from models.population import Statistics
@@ -74,6 +84,15 @@ def scraped(metrics: Metrics) -> dict[tuple[str, ...], float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def _of(metrics: Metrics, name: str) -> dict[str, float]:
+    """Return a metric of one label."""
+    return {key[1]: value for key, value in scraped(metrics).items() if key[0] == name}
+
+
+def turn(arrived: Any, ended: float = 1.0, failure: TransportError | None = None) -> Turn:
+    return Turn(ended, 0.1, 0.02, 0.03, 0.04, (0,), np.array(arrived, np.int64), iter(()), len(arrived), failure)
 
 
 def fetched(port: int, path: str) -> tuple[int, bytes]:
@@ -298,6 +317,100 @@ class TestMetrics:
         found = scraped(metrics)
         assert (found["segmenter_stalls_total", "seek"], found["segmenter_stalls_total", "rejoin"]) == (2, 1)
 
+    def test_latencies_are_counted_as_the_library_counts_them_one_by_one(self) -> None:
+        """The oracle is prometheus-client's own histogram, told each record."""
+        ended = 1_700_000_000.0
+        random = np.random.default_rng(1)
+        arrived = (ended * 1000 - np.r_[random.exponential(3_000, 500), 0, 50, 100, 1_800_000, 9e9]).astype(np.int64)
+        oracle = Histogram("oracle", "", buckets=LATENCY_BUCKETS, registry=None)
+        for at in arrived.tolist():
+            oracle.observe(ended - at / 1000)
+        metrics = Metrics(frozenset)
+        metrics.turned(turn(arrived[:200], ended))
+        metrics.turned(turn(arrived[200:], ended))
+        found = scraped(metrics)
+        for sample in next(iter(oracle.collect())).samples:
+            if sample.name != "oracle_created":
+                name = sample.name.replace("oracle", "segmenter_latency_seconds")
+                assert found[name, *sample.labels.values()] == pytest.approx(sample.value, rel=1e-9), sample
+
+    def test_a_record_from_the_future_waited_for_nothing_and_one_without_a_time_is_not_counted(self) -> None:
+        metrics = Metrics(frozenset)
+        metrics.turned(turn([5_000, -1, -(1 << 63), (1 << 63) - 1], ended=2.0))
+        found = scraped(metrics)
+        assert found["segmenter_latency_seconds_count",] == found["segmenter_latency_seconds_bucket", "0.05"] == 2
+        assert found["segmenter_latency_seconds_sum",] == 0
+
+    def test_a_turn_that_was_not_published_has_no_latency_yet(self) -> None:
+        metrics = Metrics(frozenset)
+        metrics.turned(turn([0, 0], failure=TransportError("no replicas", retriable=True)))
+        found = scraped(metrics)
+        assert found["segmenter_latency_seconds_count",] == found["segmenter_publish_seconds_count",] == 0
+        assert found["segmenter_commit_seconds_count",] == 1
+
+    def test_an_outbox_ages_until_it_is_published_by_whomever(self) -> None:
+        hands = Hands()
+        telemetry, _ = told(hands)
+        metrics = Metrics(lambda: frozenset({0, 1, 2}))
+        metrics.of(telemetry)
+        for partition in (0, 1, 2):
+            telemetry.written(partition)
+        hands.now += 7
+        telemetry.written(0)  # the same commit, tried again
+        assert _of(metrics, "segmenter_outbox_age_seconds") == {"0": 7, "1": 7, "2": 7}
+        telemetry.committed(0, decided({}), 0.01)
+        telemetry.recovered(1, "republish", 10)
+        telemetry.released(2)
+        assert _of(metrics, "segmenter_outbox_age_seconds") == {"0": 0, "1": 0, "2": 0}
+
+    def test_the_lag_of_what_is_held_is_shown(self) -> None:
+        telemetry, _ = told()
+        metrics = Metrics(lambda: frozenset({0}))
+        metrics.of(telemetry)
+        telemetry.lagging({0: 12, 1: 5})
+        assert _of(metrics, "segmenter_lag_records") == {"0": 12}
+
+    def test_fences_are_counted_by_who_told_of_them(self) -> None:
+        telemetry, _ = told()
+        metrics = Metrics(frozenset)
+        metrics.of(telemetry)
+        telemetry.trouble("committing", Fenced("epoch 4"))
+        telemetry.trouble("publishing", TransportError("fenced", retriable=True, fenced=True))
+        telemetry.trouble("publishing", TransportError("slow", retriable=True))
+        assert _of(metrics, "segmenter_fenced_total") == {"kafka": 1, "redis": 1}
+
+    def test_a_sweep_shows_how_far_it_is_and_a_rewind_that_it_was(self) -> None:
+        telemetry, _ = told()
+        metrics = Metrics(lambda: frozenset({0, 1}))
+        metrics.of(telemetry)
+        running = Sweep(2, 100, 1, "hash", EVERYONE // 4 - 1)
+        rewinds = (Rewind(2, 5, 1, None), Rewind(3, 9, 1, None))
+        state = PartitionState(10, running, 0, rewinds=rewinds)
+        telemetry.committed(0, Decision(state, Statistics.zeros(1, 1)), 0.01)
+        telemetry.committed(1, decided({}), 0.01)
+        assert _of(metrics, "segmenter_sweep_progress") == {"0": 0.25, "1": 1.0}
+        assert _of(metrics, "segmenter_rewinds_total") == {"0": 2, "1": 0}
+
+    def test_the_newest_event_ages_in_the_shops_own_time(self) -> None:
+        telemetry, _ = told()
+        noon_utc = datetime(2024, 7, 1, 12, tzinfo=UTC).timestamp()
+        metrics = Metrics(lambda: frozenset({0}), zone=ZoneInfo("Europe/London"), now=lambda: noon_utc)
+        metrics.of(telemetry)
+        at_half_past_twelve_in_london = int(datetime(2024, 7, 1, 12, 30, tzinfo=UTC).timestamp())
+        sweep = Sweep(1, 19_905, 1, "hash", None)
+        telemetry.committed(
+            0, Decision(PartitionState(1, sweep, at_half_past_twelve_in_london), Statistics.zeros(1, 1)), 0.01
+        )
+        assert _of(metrics, "segmenter_newest_event_age_seconds") == {"0": 1_800}
+
+    def test_ready_and_what_it_is_are_shown(self) -> None:
+        ready = [True]
+        metrics = Metrics(frozenset, info={"version": "1.2", "clock": "wall"}, ready=lambda: ready[0])
+        assert scraped(metrics)["segmenter_info", "1.2", "wall"] == 1
+        assert scraped(metrics)["segmenter_ready",] == 1
+        ready[0] = False
+        assert scraped(metrics)["segmenter_ready",] == 0
+
     def test_every_name_begins_with_the_services(self) -> None:
         assert len(names()) >= 15
         assert all(name.startswith("segmenter_") for name in names())
@@ -347,7 +460,7 @@ class TestHealth:
 
     def test_metrics_are_served_in_prometheus_text_format(self) -> None:
         metrics = Metrics(frozenset)
-        metrics.commit_seconds.observe(0.03)
+        metrics.turned(turn([]))
         ready = Health(True, {}, {}, None, {})
         with HealthServer("127.0.0.1", 0, lambda: ready, metrics.registry) as server:
             assert fetched(server.port, "/readyz")[0] == 200
@@ -355,3 +468,53 @@ class TestHealth:
         families = {family.name for family in text_string_to_metric_families(body.decode())}
         assert status == 200
         assert "segmenter_publish_seconds" in families
+
+    def test_livez_answers_while_readiness_waits_for_a_part_that_is_silent(self) -> None:
+        asked, answered = threading.Event(), threading.Event()
+
+        def silent() -> Health:
+            asked.set()
+            answered.wait(60)
+            return Health(False, {"redis": "timed out"}, {}, None, {})
+
+        with HealthServer("127.0.0.1", 0, silent, Metrics(frozenset).registry) as server:
+            waiting = threading.Thread(target=fetched, args=(server.port, "/readyz"))
+            waiting.start()
+            try:
+                assert asked.wait(60)
+                assert fetched(server.port, "/livez")[0] == 200
+            finally:
+                answered.set()
+                waiting.join()
+
+    def test_not_ready_while_something_is_being_retried_and_ready_when_it_is_over(self) -> None:
+        hands = Hands()
+        telemetry, _ = told(hands)
+        telemetry.trouble("the store", StoreUnavailable("down"))
+        found = health(telemetry, {}, frozenset(), {})
+        assert (found.ready, found.trouble) == (False, "the store: down")
+        hands.now += TROUBLE_LASTS_S
+        assert health(telemetry, {}, frozenset(), {}).ready
+
+    def test_not_ready_while_an_operator_has_everything_stand_still(self) -> None:
+        telemetry, _ = told()
+        telemetry.paused(-1, "wrong prices since noon")
+        found = health(telemetry, {}, frozenset({0}), {})
+        assert (found.ready, found.paused) == (False, {-1: "wrong prices since noon"})
+
+    def test_readiness_finds_that_neither_kafka_nor_redis_is_there_and_says_where(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]  # free again at once: nobody answers there
+        settings = Settings(
+            _env_file=None, kafka_bootstrap=f"127.0.0.1:{port}", redis_url=SecretStr(f"redis://127.0.0.1:{port}/0")
+        )
+        found = {name: probe() for name, probe in probes(settings).items()}
+        assert found.keys() == {"kafka", "redis"}
+        assert f"127.0.0.1:{port}" in (found["kafka"] or "")
+        assert found["redis"]
+
+    def test_one_broker_of_several_is_enough(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            free, there = "127.0.0.1:1", f"127.0.0.1:{server.getsockname()[1]}"
+            settings = Settings(_env_file=None, kafka_bootstrap=f"{free},{there}")
+            assert probes(settings)["kafka"]() is None

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 import pytest
 
 from consumer.deadletters import Writer
+from consumer.messages import Emission, Outbox, decode_outbox, encode_outbox, event_headers
 from consumer.ports import (
     Committed,
     InputRecord,
@@ -22,6 +23,9 @@ from consumer.ports import (
     TopicReader,
     TransportError,
 )
+from consumer.publication import Topics, output_records
+from consumer.traceparent import TRACEPARENT, traced
+from tests.harness.world import TRACE
 
 GROUP = "group"
 ALL = frozenset(range(4))
@@ -242,6 +246,57 @@ class SourceContract:
         assert source.ends(ALL) == source.positions(ALL)
         source.seek(0, 1)
         assert source.positions(frozenset({0, 9})) == {0: 1}
+
+    def test_lag_is_what_lies_before_the_end_that_the_last_fetch_told(self, transport: Transport) -> None:
+        topic = transport.topic()
+        source = joined(transport, topic, max_poll_records=3)
+        flow(source)
+        transport.write(topic, 0, [(b"k", b"%d" % i) for i in range(10)])
+        found = collect(source, 3)
+        while len(found[0]) < 10:
+            assert source.lags(frozenset({0, 9})) == {0: 10 - len(found[0])}
+            found[0] += collect(source, 1)[0]
+        assert source.lags(frozenset({0})) == {0: 0}
+
+    def test_the_headers_that_a_record_was_written_with_are_read_as_they_are(self, transport: Transport) -> None:
+        topic = transport.topic()
+        source = joined(transport, topic)
+        flow(source)
+        headers = ((TRACEPARENT, TRACE), ("twice", b"1"), ("twice", b"2"), ("empty", b""))
+        sink = opened(transport, topic)
+        sink.publish([OutputRecord(topic, 0, b"k", b"v", headers)], {0: Committed(0, "1:1")}, source.membership())
+        assert collect(source, 1)[0][0].headers == headers
+        reader = transport.reader()
+        assert [record.headers for record in reader.read(topic, 0, 0, 1)] == [headers]
+
+    def test_a_header_without_a_value_is_read_as_an_empty_one(self, transport: Transport) -> None:
+        """Any producer may write it; ours never does."""
+        topic = transport.topic()
+        source = joined(transport, topic)
+        flow(source)
+        bare = cast("tuple[tuple[str, bytes], ...]", (("redriven", None), (TRACEPARENT, None)))
+        sink = opened(transport, topic)
+        sink.publish([OutputRecord(topic, 0, b"k", b"v", bare)], {0: Committed(0, "1:1")}, source.membership())
+        empty = (("redriven", b""), (TRACEPARENT, b""))
+        assert collect(source, 1)[0][0].headers == empty
+        assert [record.headers for record in transport.reader().read(topic, 0, 0, 1)] == [empty]
+
+    def test_a_trace_goes_through_to_what_the_record_caused(self, transport: Transport) -> None:
+        topic, output = transport.topic(), transport.topic()
+        source, sink = joined(transport, topic), opened(transport, topic)
+        flow(source)
+        cause = OutputRecord(topic, 0, b"k", b"v", ((TRACEPARENT, TRACE), ("other", b"x")))
+        sink.publish([cause], {0: Committed(0, "1:1")}, source.membership())
+        (record,) = collect(source, 1)[0]
+        emission = Emission("segments", b"k", b"{}", event_headers(record.offset))
+        outbox = decode_outbox(encode_outbox(traced(Outbox((emission,)), {record.offset: record})))
+        topics = Topics(topic, output, "letters", "erasures")
+        records = output_records(topics, 0, "1:2", outbox, {})
+        sink.publish(records, {0: Committed(record.offset + 1, "1:2")}, source.membership())
+        (read,) = transport.reader().read(output, 0, 0, 1)
+        assert read.headers == (
+            ("epoch", b"1"), ("sequence", b"2"), ("offset", b"%d" % record.offset), (TRACEPARENT, TRACE),
+        )  # fmt: skip
 
     def test_who_joins_anew_has_lost_everything_and_gets_it_again(self, transport: Transport) -> None:
         topic = transport.topic()
