@@ -86,15 +86,16 @@ class Spans:
 
 
 def links(records: Iterable[InputRecord]) -> list[Link]:
-    """Return a link to each sampled trace among the records, the newest `MAX_LINKS` where there are more."""
-    found: dict[bytes, None] = {}
-    for record in records:
-        if record.headers:
-            for _, traceparent in carried(record.headers):
-                found.pop(traceparent, None)
-                found[traceparent] = None
-    contexts = (_context(traceparent.decode()) for traceparent in found)
-    return [Link(context) for context in contexts if context.trace_flags.sampled][-MAX_LINKS:]
+    """Return a link to each sampled trace among the records, newest first, `MAX_LINKS` at most."""
+    found: dict[bytes, Link] = {}
+    for record in reversed([record for record in records if record.headers]):
+        for _, traceparent in carried(record.headers):
+            context = _context(traceparent.decode())
+            if context.trace_flags.sampled and traceparent not in found:
+                found[traceparent] = Link(context)
+        if len(found) == MAX_LINKS:
+            break
+    return list(found.values())
 
 
 def _context(traceparent: str) -> SpanContext:

@@ -93,7 +93,13 @@ class KafkaReader:
             for record in self._fetch(asked):
                 if record.offset >= stop:
                     return
-                yield InputRecord(record.offset, record.timestamp, record.key, record.value, headers_of(record))
+                yield InputRecord(
+                    record.offset,
+                    record.timestamp,
+                    record.key,
+                    record.value,
+                    headers_of(record) if record.headers else (),
+                )
                 if turn != self._reading:
                     raise RuntimeError("another read has begun on this reader")
             position, before = self._consumer.position(asked), position

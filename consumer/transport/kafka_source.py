@@ -168,7 +168,9 @@ class KafkaSource:
         finally:
             self._membership = self._snapshot()
         return {
-            each.partition: [InputRecord(r.offset, r.timestamp, r.key, r.value, headers_of(r)) for r in records]
+            each.partition: [
+                InputRecord(r.offset, r.timestamp, r.key, r.value, headers_of(r) if r.headers else ()) for r in records
+            ]
             for each, records in fetched.items()
             if each.partition in self._membership.partitions and each.partition not in self._listener.parked
         }
@@ -322,7 +324,11 @@ class KafkaSource:
 
 def headers_of(record: Any) -> tuple[tuple[str, bytes], ...]:
     """Return a record's headers; one without a value, which any producer may write, has an empty one."""
-    return tuple((name, value or b"") for name, value in record.headers) if record.headers else ()
+    headers = tuple(record.headers)
+    for _, value in headers:
+        if value is None:
+            return tuple((name, value or b"") for name, value in headers)
+    return headers
 
 
 def _unblock_resumed(consumer: Any) -> None:

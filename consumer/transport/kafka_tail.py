@@ -47,7 +47,9 @@ class KafkaTail:
         except LIBRARY_ERRORS as error:
             raise transport_error(f"reading {self._topic}", error) from error
         return [
-            Arrived(at.partition, InputRecord(r.offset, r.timestamp, r.key, r.value, headers_of(r)))
+            Arrived(
+                at.partition, InputRecord(r.offset, r.timestamp, r.key, r.value, headers_of(r) if r.headers else ())
+            )
             for at, records in fetched.items()
             for r in records
         ]

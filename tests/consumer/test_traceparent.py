@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from consumer.deadletters import send, survey
 from consumer.messages import Emission, Outbox, event_headers
 from consumer.ports import InputRecord
 from consumer.traceparent import TRACEPARENT, carried, traced
@@ -132,3 +133,18 @@ class TestRecovery:
         world.kafka.delete_before(TOPICS.input, 0, 1)
         world.settle()
         assert traces(world, TOPICS.dead_letters) == [None]
+
+    def test_a_letter_that_is_sent_once_more_takes_its_trace_along(self) -> None:
+        world = World(partitions=2)
+        astray = json.dumps(line("a", FIRST_DAY)).encode()
+        world.write(1 - world.home("a"), b"a", astray, ((TRACEPARENT, TRACE),))
+        worker = world.settle()
+        assert traces(world, TOPICS.dead_letters) == [TRACE]
+        reader, sink = world.kafka.reader(), world.kafka.sink("redrive", "none", TOPICS.input)
+        sink.open()
+        found = survey(reader, TOPICS, world.partitions)
+        sent = list(send(reader, sink, TOPICS, lambda key: world.home(key.decode()), found, found.chosen(), "now"))
+        assert len(sent) == 1
+        for _ in range(50):
+            worker.turn()
+        assert traces(world, TOPICS.output) == [TRACE]

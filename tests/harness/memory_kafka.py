@@ -285,7 +285,7 @@ class MemoryKafka:
         return self._open[transactional_id]
 
     def append_in(self, transaction: Transaction, record: OutputRecord) -> None:
-        value, headers = record.value, tuple((name, data or b"") for name, data in record.headers)
+        value, headers = record.value, record.headers
         if record.key is None and value is None:
             value, headers = b"", (*headers, NULL_VALUE)
         self._now_ms += 1

@@ -269,18 +269,6 @@ class SourceContract:
         reader = transport.reader()
         assert [record.headers for record in reader.read(topic, 0, 0, 1)] == [headers]
 
-    def test_a_header_without_a_value_is_read_as_an_empty_one(self, transport: Transport) -> None:
-        """Any producer may write it; ours never does."""
-        topic = transport.topic()
-        source = joined(transport, topic)
-        flow(source)
-        bare = cast("tuple[tuple[str, bytes], ...]", (("redriven", None), (TRACEPARENT, None)))
-        sink = opened(transport, topic)
-        sink.publish([OutputRecord(topic, 0, b"k", b"v", bare)], {0: Committed(0, "1:1")}, source.membership())
-        empty = (("redriven", b""), (TRACEPARENT, b""))
-        assert collect(source, 1)[0][0].headers == empty
-        assert [record.headers for record in transport.reader().read(topic, 0, 0, 1)] == [empty]
-
     def test_a_trace_goes_through_to_what_the_record_caused(self, transport: Transport) -> None:
         topic, output = transport.topic(), transport.topic()
         source, sink = joined(transport, topic), opened(transport, topic)
