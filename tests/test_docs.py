@@ -36,6 +36,7 @@ NOT_RUN_HERE = {
     ".venv/bin/segmenter --help": "needs the environment of make; --help runs in tests/consumer/commands/test_cli.py",
     ". .venv/bin/activate": "the same",
     "docker compose": "needs a Docker engine; docker-compose.yml says that it was not run",
+    "segmenter dashboard": "serves until somebody ends it; tests/consumer/dashboard walk it in a browser",
     "kubectl": "needs a cluster; what is applied is held against the API's schemas in tests/test_stack.py",
     "kcat": "needs kcat, which nothing here installs; the quickstart has the same with `segmenter replay`",
     "echo '1001:": "is what kcat is given; tests/test_docs_run.py sees that it is an event",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
 import tomllib
+from collections.abc import Iterator
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
 import kubernetes_validate  # type: ignore[import-untyped]  # no py.typed
 import pytest
 import yaml
+from jsonschema.validators import validator_for
 
 from consumer.commands.running import END_WITHIN_S
 from consumer.serving.server import END_WITHIN_S as API_ENDS_WITHIN_S
@@ -46,6 +51,7 @@ def wrong_words(words: list[str]) -> list[str]:
 # --- compose --------------------------------------------------------------------------------------------------------
 
 Service = dict[str, Any]
+COMPOSE_SCHEMA = files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
 MADE_BY_THE_READER = "./deploy/secrets/"
 """Not in the repository: docs/deployment.md says how it is made."""
 
@@ -60,12 +66,28 @@ def services(ours: bool = False) -> dict[str, Service]:
     return {n: s for n, s in compose()["services"].items() if not ours or OURS.fullmatch(s["image"])}
 
 
+def mounts() -> Iterator[tuple[str, str]]:
+    """The files and folders of this repository that services see: where they lie here, and where there."""
+    for service in services().values():
+        for source, target in (each.split(":")[:2] for each in service.get("volumes", [])):
+            if source.startswith("."):
+                yield source, target
+
+
 class TestCompose:
     PROFILES: ClassVar[dict[str | None, set[str]]] = {
         None: {"kafka", "valkey", "worker"},
         "setup": {"topics"},
-        "ui": {"serve", "kafka-ui"},
+        "ui": {"serve", "dashboard", "kafka-ui"},
+        "monitoring": {"prometheus", "grafana"},
     }
+
+    def test_it_is_what_the_compose_specification_allows(self) -> None:
+        schema = json.loads(COMPOSE_SCHEMA.read_text("utf-8"))
+        judge = validator_for(schema)(schema)
+        assert [error.message for error in judge.iter_errors(compose())] == []
+        spoiled = compose() | {"services": {"kafka": services()["kafka"] | {"restrat": "always"}}}
+        assert any("restrat" in error.message for error in judge.iter_errors(spoiled))
 
     def test_each_profile_starts_what_the_documentation_says(self) -> None:
         found: dict[str | None, set[str]] = {}
@@ -147,6 +169,22 @@ class TestCompose:
         assert grace["worker"] > WORKER_ENDS_WITHIN_S
         assert grace["serve"] > API_ENDS_WITHIN_S
 
+    @pytest.mark.parametrize(("password", "code", "said"), [("", 1, "set GRAFANA_ADMIN_PASSWORD"), ("x", 0, "started")])
+    def test_grafana_starts_with_a_password_of_ones_own_only(self, password: str, code: int, said: str) -> None:
+        grafana = services()["grafana"]
+        assert grafana["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == "${GRAFANA_ADMIN_PASSWORD:-}"
+        (script,) = grafana["command"]
+        script = script.replace("$$", "$").replace("/run.sh", "echo started")
+        done = subprocess.run(
+            [*grafana["entrypoint"], script],
+            env={"GF_SECURITY_ADMIN_PASSWORD": password},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code
+        assert said in done.stdout + done.stderr
+
     def test_every_variable_that_is_taken_from_outside_has_a_default_and_is_documented(self) -> None:
         taken = re.findall(r"(?<!\$)\$\{([^}]+)\}", text("docker-compose.yml"))
         assert taken
@@ -154,6 +192,23 @@ class TestCompose:
             name, default, _ = each.partition(":-")
             assert default, each
             assert name in text("docs/deployment.md"), name
+
+    def test_prometheus_scrapes_services_of_this_file_where_they_serve_metrics(self) -> None:
+        configured = yaml.safe_load(text("deploy/monitoring/prometheus.yml"))
+        for job in configured["scrape_configs"]:
+            named = [target for each in job.get("static_configs", []) for target in each["targets"]]
+            named += [f"{name}:{sd['port']}" for sd in job.get("dns_sd_configs", []) for name in sd["names"]]
+            for target in named:
+                host, _, port = target.rpartition(":")
+                if host == "localhost":
+                    continue
+                served = services()[host].get("environment", {}).get("SEGMENTER_METRICS_PORT")
+                assert port in {served, *(p.split(":")[2] for p in services()[host].get("ports", []))}, target
+
+    def test_grafana_finds_its_dashboards_where_they_are_mounted(self) -> None:
+        (provider,) = (REPOSITORY / "deploy/monitoring/grafana/provisioning/dashboards").glob("*.y*ml")
+        paths = [each["options"]["path"] for each in yaml.safe_load(provider.read_text("utf-8"))["providers"]]
+        assert set(paths) <= {target for _, target in mounts()}
 
 
 # --- Kubernetes -----------------------------------------------------------------------------------------------------

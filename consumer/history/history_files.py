@@ -11,7 +11,7 @@ from consumer.commands.cli_output import Tell
 from consumer.history.csv_cleaning import Funnel
 from consumer.history.csv_columns import CsvError, CsvOptions, parse_map
 from consumer.history.csv_source import History, find, read_history
-from consumer.settings import Settings
+from consumer.settings import PREFIX, Settings
 from features.transaction import DAY_SECONDS, today_in
 
 
@@ -61,13 +61,14 @@ class HistoryFiles:
         history = read_history(paths_or_default(self.paths), self.options(settings), tell, everything=everything)
         progress("cleaning", 1, 1)
         if not len(history):
-            raise CsvError(f"{', '.join(history.files)}: {_nothing(history.funnel)}")
+            raise CsvError(f"{', '.join(history.files)}: {_nothing(history.funnel, settings.currency)}")
         return history
 
 
-def _nothing(funnel: Funnel) -> str:
+def _nothing(funnel: Funnel, currency: str) -> str:
     """Say why no row is left."""
     if not funnel.lines:
         return "row 2: there is none, a header alone is no history; export its rows too"
     why = funnel.unreadable_text(most=3) or ", ".join(f"{n} {name}" for name, _, n, _ in funnel.rules if n)
-    return f"none of {funnel.lines:,} rows can be counted: {why}"
+    ours = f"; {PREFIX}CURRENCY is {currency}: set it to the file's" if funnel.count("foreign currency") else ""
+    return f"none of {funnel.lines:,} rows can be counted: {why}{ours}"

@@ -57,11 +57,11 @@ def small_export(folder: Path, name: str = "shop.csv.gz", customers: int = 80, f
 def lines_export(folder: Path, first: datetime, name: str = "orders.csv") -> Path:
     """Write the export of another shop: Kunde;Beleg;Datum;Menge;Preis, with decimal commas and dotted dates.
 
-    Forty days; KNOWN is customer 1001 there, and buys again in today.csv beside it, on the day after the last one.
+    Four weeks; KNOWN is customer 1001 there, and buys again in today.csv beside it, on the day after the last one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = first + timedelta(days=DAYS)
-    rows = [row for row in small_rows(customers=30, first=first) if row[4] >= f"{last - timedelta(days=40)}"]
+    rows = [row for row in small_rows(customers=30, first=first) if row[4] >= f"{last - timedelta(days=28)}"]
     rows += [("600001", "22423", "THING", "2", last.strftime("%Y-%m-%d %H:%M:%S"), "12.75", KNOWN, "")]
     for file, chosen in ((name, rows[:-1]), ("today.csv", rows[-1:])):
         with (folder / file).open("w", newline="") as opened:
