@@ -56,6 +56,12 @@ def test_the_image_gets_the_same_releases_without_the_tools_of_development() -> 
     assert not set(image) & tools
 
 
+def test_the_image_can_serve_show_and_trace() -> None:
+    extras = project()["project"]["optional-dependencies"]
+    wanted = named([*extras["serve"], *extras["dashboard"], *extras["otel"]])
+    assert wanted <= set(locked(text("deploy/requirements.lock")))
+
+
 def test_the_extra_for_value_is_locked_and_changes_no_release_of_the_others() -> None:
     extra, everything = (locked(text(lock)) for lock in ("requirements-clv.lock", "requirements.lock"))
     assert unpinned(text("requirements-clv.lock")) == []
