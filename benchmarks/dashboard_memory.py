@@ -1,16 +1,20 @@
 """Whether the dashboard's memory stays flat while it shows a stream at ten times the demo's rate, page open.
 
-    python -m benchmarks.dashboard_memory [--minutes 10] [--rate R]
+    python -m benchmarks.dashboard_memory [--minutes 10] [--times 10]
 
 A history of 2,000 customers is bootstrapped on an embedded pair, a worker and a dashboard run on it, and a real browser
-shows Movement, then Overview. Events are published at a steady rate of `--rate` a second, each a line of an order of
-one of 4,000 customers. The default is ten times the rate of `make demo` on two shared cores (43,221 events in 96 s are
-450 a second). The embedded broker keeps little, so the stream waits where the worker is behind; what was really taken
-is printed.
+shows Movement, in the second half Overview. `make demo` decides 450 events a second on two shared cores and publishes
+61 records a second (43,221 events, 5,861 records, 96 s): that is all that one worker does there, so
 
-Printed: the resident memory of the dashboard's process and of the browser's page at each tenth of the time, after a
-minute of warming up at most; and how long a move took from its event to the screen before the stream. (In it twenty
-moves, all that the feed shows, come in less than a second.)
+    events     come at the demo's rate, each a line of an order of one of 4,000 customers, through the worker;
+               where it has less of a core the stream waits, for the embedded broker keeps little
+    records    come at ten times the demo's rate, most of them written straight to the output topic in the worker's form
+
+What grows with the rate is what the dashboard reads of that topic; Redis it asks once a second, whatever happens.
+
+Printed at each tenth of the time, after a minute of warming up at most: the resident memory of the dashboard's process,
+the page's heap, events decided and records published a second since the line before. And, before the stream, how long
+a move took from its event to the screen. (In it twenty moves, all that the feed shows, come in less than a second.)
 """
 
 from __future__ import annotations
@@ -26,22 +30,26 @@ from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
 
+import msgspec
 from playwright.sync_api import Page, expect
 
 from consumer.commands.cli_topics import create_embedded
 from consumer.commands.place import Place, hosted, placed, read_live
 from consumer.history.csv_columns import CsvOptions
 from consumer.history.csv_source import read_history
+from consumer.messages import SegmentRecord
 from consumer.service import begin_bootstrap, bootstrap, connect_redis
 from consumer.serving.queries import Queries
 from consumer.transport.child import free_port
 from consumer.transport.kafka_writer import EventWriter
+from models.bundle import Segment
 from tests.harness.browser import running
 from tests.harness.commands import Shell
 from tests.harness.live import wait_until
 from tests.harness.pages import answers
 
-DEMO_RATE = 450
+DEMO_EVENTS, DEMO_RECORDS = 450, 61
+"""A second."""
 LAG = 4_000
 """Events that may wait in all: the embedded broker keeps about 5 MB a partition, and a reader's must not be lost."""
 STEPS = 10
@@ -51,7 +59,7 @@ PATIENCE_MS = 120_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--rate", type=int, default=10 * DEMO_RATE)
+    parser.add_argument("--times", type=int, default=10, help="of the demo's rate")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         directory = Path(folder) / "pair"
@@ -62,7 +70,7 @@ def main() -> None:
         stack.enter_context(shell.running(f"run --embedded --directory {directory}"))
         wait_until(lambda: getattr(read_live(directory), "kafka", None) is not None, "a worker's broker")
         place = stack.enter_context(placed(True, directory))
-        stream = Stream(place, given.rate)
+        stream = Stream(place, DEMO_EVENTS, given.times * DEMO_RECORDS)
         wait_until(stream.swept, "the first sweep, which moves everybody")
         browser = stack.enter_context(running())
         page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -78,9 +86,9 @@ def main() -> None:
 
 def measure(page: Page, pid: int, stream: Stream, seconds: float) -> None:
     """Print a line at each step."""
-    print(f"{'s':>5}  {'dashboard MB':>12}  {'page MB':>8}  {'events/s shown':>14}  {'moves in all':>12}")
+    print(f"{'s':>5}  {'dashboard MB':>12}  {'page MB':>8}  {'events/s':>9}  {'records/s':>9}")
     began, first = time.monotonic(), resident_mb(pid)
-    last = first
+    last, before = first, (began, *stream.counted())
     for step in range(STEPS + 1):
         if step == STEPS // 2:
             page.get_by_role("link", name="Overview", exact=True).click()
@@ -90,10 +98,11 @@ def measure(page: Page, pid: int, stream: Stream, seconds: float) -> None:
         page.request_gc()
         heap = page.evaluate("() => performance.memory.usedJSHeapSize") / 1e6
         last = resident_mb(pid)
-        standing = stream.queries.standing()
-        moves = sum(standing.status.moves.values())
-        rate = standing.records_per_second or 0.0
-        print(f"{time.monotonic() - began:5.0f}  {last:12.1f}  {heap:8.1f}  {rate:14,.0f}  {moves:12,}", flush=True)
+        now = (time.monotonic(), *stream.counted())
+        gone = max(now[0] - before[0], 0.1)
+        events, records = ((new - old) / gone for new, old in zip(now[1:], before[1:], strict=True))
+        print(f"{now[0] - began:5.0f}  {last:12.1f}  {heap:8.1f}  {events:9,.0f}  {records:9,.0f}", flush=True)
+        before = now
     print(
         f"dashboard: {first:.1f} MB at the start, {last:.1f} MB at the end, {last - first:+.1f} MB in {seconds:.0f} s"
     )
@@ -108,14 +117,18 @@ def seen_after(page: Page, stream: Stream, name: str) -> float:
 
 
 class Stream:
-    """Events at a steady rate, from a thread; a day of the events' own clock goes by every ten seconds."""
+    """Events and records at steady rates, from threads; a day of the events' own clock goes by every ten seconds."""
 
-    def __init__(self, place: Place, rate: int) -> None:
-        self.queries, self._rate = Queries(place), rate
+    def __init__(self, place: Place, events: int, records: int) -> None:
+        self.queries, self._rates = Queries(place), (events, records)
         self._writer = EventWriter(place.broker(), place.settings.transactions_topic)
+        self._output = EventWriter(place.broker(), place.settings.segments_topic)
+        self._segments = [Segment(each.id, each.name) for each in self.queries.model().segments]
+        self._records = 0
         self._day, self._number = FIRST + timedelta(days=DAYS), 0
         self._dice, self._stopping = random.Random(5), threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        runs = (self._send_events, self._send_records)
+        self._threads = [threading.Thread(target=run, daemon=True) for run in runs]
         self._lock = threading.Lock()
 
     def swept(self) -> bool:
@@ -123,11 +136,18 @@ class Stream:
         return all(row.swept == 1.0 for row in found.partitions) and bool(found.moves)
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
+
+    def counted(self) -> tuple[int, int]:
+        """Return the events that the worker has decided and the records in the output, so far."""
+        status = self.queries.standing().status
+        return status.counters.get("lines", 0), self._records + sum(status.moves.values())
 
     def send(self, customer: str, quantity: int) -> None:
         with self._lock:
@@ -148,12 +168,35 @@ class Stream:
         """Return how many events are not decided yet."""
         return self._number - self.queries.standing().status.counters.get("lines", 0)
 
-    def _run(self) -> None:
+    def _send_records(self) -> None:
+        began, dice = time.monotonic(), random.Random(6)
+        while not self._stopping.wait(0.1):
+            while self._records < (time.monotonic() - began) * self._rates[1]:
+                self._records += 1
+                source, target = dice.sample(self._segments, 2)
+                customer, day = str(dice.randrange(4_000)), self._day.isoformat()
+                record = SegmentRecord(
+                    customer_id=customer,
+                    segment=target,
+                    previous=source,
+                    cause="purchase",
+                    revision=1_000 + self._records,
+                    as_of=day,
+                    entered_on=day,
+                    margin=0.5,
+                    second=None,
+                    features={"recency": 0.0, "frequency": 4.0, "monetary": 271.5},
+                    model_version=1,
+                )
+                self._output.send(customer.encode(), msgspec.json.encode(record))
+            self._output.flush()
+
+    def _send_events(self) -> None:
         began = turned = time.monotonic()
         sent = 0
         while not self._stopping.is_set():
             now = time.monotonic()
-            for _ in range(min(int((now - began) * self._rate) - sent, self._rate)):
+            for _ in range(min(int((now - began) * self._rates[0]) - sent, self._rates[0])):
                 self.send(str(self._dice.randrange(4_000)), self._dice.randint(1, 12))
                 sent += 1
             self._writer.flush()

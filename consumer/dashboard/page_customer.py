@@ -80,8 +80,7 @@ def figures(person: Person) -> list[Tile]:
 
 def next_in_words(found: Explanation) -> str:
     """Return what moves him next, as a sentence."""
-    words = found.in_words or silence_in_words(found.next_move)
-    return f"{words[0].upper()}{words[1:]}."
+    return f"What would move him: {found.in_words or silence_in_words(found.next_move)}."
 
 
 def why(found: Explanation) -> str:

@@ -63,6 +63,7 @@ T = TypeVar("T")
 CHUNK = 2_000
 CENSUS_S = 30.0
 """Profiles take a reading of everybody; so old they may be."""
+UNSWEPT_S = 2.0
 ELSEWHERE_S = 5.0
 """Kafka and the workers are asked anew where their word is older: each time takes connections of its own."""
 LOOK_AT = 20_000
@@ -137,6 +138,11 @@ class _Census:
     at: float
     segments: Segments
     report: Report
+
+    @property
+    def lasts_s(self) -> float:
+        """So old it may be: a moment where nobody has a segment yet, for the first sweep gives them any moment now."""
+        return CENSUS_S if any(each.customers for each in self.segments.segments) else UNSWEPT_S
 
 
 class Queries:
@@ -291,7 +297,7 @@ class Queries:
         state.store.fences([0])
         with self._counting:
             known, now = self._counted, time.monotonic()
-            if known is None or known.generation != state.binding.generation or now - known.at > CENSUS_S:
+            if known is None or known.generation != state.binding.generation or now - known.at > known.lasts_s:
                 self._counted = known = self._count(state)
         return known
 

@@ -8,6 +8,8 @@ import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -450,6 +452,18 @@ class TestErrors:
         assert last.startswith("segmenter: ")
         assert words in last
         assert "Traceback" not in found.err
+
+    @pytest.mark.parametrize(("verb", "missing"), [("serve", "fastapi"), ("dashboard", "streamlit")])
+    def test_a_verb_whose_extra_is_missing_says_how_to_install_it(
+        self, tmp_path: Path, verb: str, missing: str
+    ) -> None:
+        script = f"import sys; sys.modules[{missing!r}] = None; from consumer import cli; sys.exit(cli.run([{verb!r}]))"
+        environment = Shell(tmp_path, nobody()).environment
+        found = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert found.returncode == 2
+        assert f"{missing} is not installed: pip install 'segmenter[{verb}]'" in found.stderr
 
     def test_an_error_is_json_too_where_programs_read(self, here: Here) -> None:
         found = here("lookup 1 --json", **nobody())

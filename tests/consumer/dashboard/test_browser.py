@@ -7,6 +7,7 @@ walks over a copy of what a demo kept instead of a small shop, and writes docs/i
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -208,6 +209,33 @@ def picture(page: Page, name: str) -> None:
     if GIVEN:
         page.wait_for_timeout(1_500)  # the plots' entry
         page.screenshot(path=IMAGES / f"dashboard-{name}.png", scale="css")
+
+
+def knocked(world: World, **headers: str) -> int:
+    """Ask for a WebSocket as a browser does, with some headers of another page's; return the status."""
+    given = {
+        "Host": f"127.0.0.1:{world.port}",
+        "Origin": world.address,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    connection = http.client.HTTPConnection("127.0.0.1", world.port, timeout=30)
+    try:
+        connection.putrequest("GET", "/_stcore/stream", skip_host=True)
+        for name, value in (given | headers).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_page_of_another_name_or_origin_is_refused(world: World) -> None:
+    assert knocked(world) == 101
+    assert knocked(world, Host=f"evil.example:{world.port}", Origin=f"http://evil.example:{world.port}") == 403
+    assert knocked(world, Origin="http://evil.example") == 403
 
 
 def test_moves_appear_soon_after_their_events_also_while_days_are_swept(
