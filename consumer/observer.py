@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
+from consumer.partition import PartitionState
 from consumer.ports import InputRecord, TransportError
 from consumer.step import Decision
 from features.ledger import Ints
@@ -51,8 +52,8 @@ class Observer(Protocol):
     def lagging(self, lags: Mapping[int, int]) -> None:
         """So many records of each partition wait; told once a second."""
 
-    def recovered(self, partition: int, verdict: str, applied: int) -> None:
-        """A partition was taken over."""
+    def recovered(self, partition: int, verdict: str, state: PartitionState) -> None:
+        """A partition was taken over, and stands so."""
 
     def released(self, partition: int) -> None:
         """A partition was taken from this worker."""
@@ -89,7 +90,7 @@ class Silence:
     def committed(self, partition: int, decision: Decision, seconds: float) -> None: ...
     def turned(self, turn: Turn) -> None: ...
     def lagging(self, lags: Mapping[int, int]) -> None: ...
-    def recovered(self, partition: int, verdict: str, applied: int) -> None: ...
+    def recovered(self, partition: int, verdict: str, state: PartitionState) -> None: ...
     def released(self, partition: int) -> None: ...
     def skipped(self, partition: int, start: int, stop: int) -> None: ...
     def paused(self, partition: int, reason: str) -> None: ...

@@ -398,7 +398,7 @@ class Worker:
                 self._resume_pending(partition)
                 lane.seen_at = self._elapsed()
                 self._lanes[partition] = lane
-                self._observer.recovered(partition, verdict.value, lane.state.applied)
+                self._observer.recovered(partition, verdict.value, lane.state)
 
     def _open_sink(self) -> bool:
         if self._parts.sink.opened:

@@ -127,14 +127,15 @@ class Telemetry:
         """Note how much waits."""
         self.lags = dict(lags)
 
-    def recovered(self, partition: int, verdict: str, applied: int) -> None:
+    def recovered(self, partition: int, verdict: str, state: PartitionState) -> None:
         """Say that a partition was taken over."""
         self.verdicts[verdict] = self.verdicts.get(verdict, 0) + 1
-        self.partitions.pop(partition, None)
+        self.partitions[partition] = Standing(state, verdict)
+        self.model_version = max(self.model_version, state.sweep.version)
         self._unpublished.pop(partition, None)
         self._trouble = None
         level: Level = "warning" if verdict in ("diverged", "republish") else "info"
-        self._tell(level, "partition taken over", partition=partition, verdict=verdict, applied=applied)
+        self._tell(level, "partition taken over", partition=partition, verdict=verdict, applied=state.applied)
 
     def released(self, partition: int) -> None:
         """Say that a partition is another's matter from now on."""

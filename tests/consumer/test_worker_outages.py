@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from consumer.observer import Silence
+from consumer.partition import PartitionState
 from consumer.ports import TransportError
 from consumer.worker import LOOK_EVERY_S, Worker
 from features.store import Commit, Fence, InvalidKey, OutOfStep, StoreRefused, StoreUnavailable
@@ -37,8 +38,8 @@ class Heard(Silence):
     def resumed(self, partition: int) -> None:
         self.told.append(("resumed", partition))
 
-    def recovered(self, partition: int, verdict: str, applied: int) -> None:
-        del partition, applied
+    def recovered(self, partition: int, verdict: str, state: PartitionState) -> None:
+        del partition, state
         self.verdicts.append(verdict)
 
     def kinds(self) -> set[type[Exception]]:

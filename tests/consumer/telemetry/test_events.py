@@ -68,7 +68,7 @@ def said() -> dict[str, tuple[set[str], set[str]]]:
     hands.now += 2 * PROGRESS_EVERY_S
     telemetry.committed(0, decided({"lines": ENOUGH, "guests": ENOUGH}), 0.01)
     for verdict in ("in step", "diverged"):
-        telemetry.recovered(0, verdict, 5)
+        telemetry.recovered(0, verdict, decided({}).state)
     telemetry.released(0)
     telemetry.skipped(0, 5, 7)
     for partition in (0, -1):

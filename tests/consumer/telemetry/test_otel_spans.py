@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import Any
@@ -20,9 +21,13 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from pydantic import ValidationError
 
+from consumer.commands.running import traces
+from consumer.exits import ExitCode, Stop
 from consumer.observer import Turn
 from consumer.ports import InputRecord, TransportError
+from consumer.settings import Settings
 from consumer.telemetry.otel_spans import MAX_LINKS, Spans, exporting, links
 from consumer.telemetry.telemetry import Telemetry
 from consumer.traceparent import TRACEPARENT
@@ -122,6 +127,27 @@ class TestWorker:
         assert sum(int(n) for n in counts if isinstance(n, int)) == 1
         linked = [f"{link.context.trace_id:032x}" for span in turns for link in span.links]
         assert linked == ["4bf92f3577b34da6a3ce929d0e0e4736"]
+
+
+class TestSetting:
+    @pytest.mark.parametrize("bad", ["collector:4318", "grpc://collector:4317", "http://", "http://a b"])
+    def test_an_address_is_of_http(self, bad: str) -> None:
+        with pytest.raises(ValidationError, match="http://host:4318"):
+            Settings(_env_file=None, otel_endpoint=bad)
+
+    def test_without_it_no_library_is_loaded_and_nothing_is_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")  # for every process of a platform
+        monkeypatch.setitem(sys.modules, "consumer.telemetry.otel_spans", None)
+        with ExitStack() as stack:
+            for unset in ("", None):
+                assert traces(Settings(_env_file=None, otel_endpoint=unset), stack) == []
+
+    def test_where_the_extra_is_missing_it_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delitem(sys.modules, "consumer.telemetry.otel_spans")
+        monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+        with ExitStack() as stack, pytest.raises(Stop, match=r"segmenter\[otel\]") as stopped:
+            traces(Settings(_env_file=None, otel_endpoint="http://collector:4318"), stack)
+        assert stopped.value.code is ExitCode.USAGE
 
 
 class TestExport:

@@ -124,7 +124,7 @@ class TestPrivacy:
         error = InvalidKey(key, "holds a list")
         telemetry.trouble("committing partition 3", error)
         telemetry.paused(3, str(error))
-        telemetry.recovered(3, "in step", 7)
+        telemetry.recovered(3, "in step", decided({}).state)
         found = health(telemetry, {}, frozenset({3}), {3: str(error)})
         everything = repr(log.lines) + repr(found) + repr(telemetry.trouble_now)
         assert "canary" not in everything
@@ -144,8 +144,8 @@ class TestPrivacy:
 class TestEvents:
     def test_a_takeover_after_a_loss_is_a_warning(self) -> None:
         telemetry, log = told()
-        telemetry.recovered(0, "in step", 1)
-        telemetry.recovered(1, "diverged", 1)
+        telemetry.recovered(0, "in step", decided({}).state)
+        telemetry.recovered(1, "diverged", decided({}).state)
         assert [level for level, _, _ in log.lines] == ["info", "warning"]
         assert telemetry.verdicts == {"in step": 1, "diverged": 1}
 
@@ -359,9 +359,18 @@ class TestMetrics:
         telemetry.written(0)  # the same commit, tried again
         assert _of(metrics, "segmenter_outbox_age_seconds") == {"0": 7, "1": 7, "2": 7}
         telemetry.committed(0, decided({}), 0.01)
-        telemetry.recovered(1, "republish", 10)
+        telemetry.recovered(1, "republish", decided({}).state)
         telemetry.released(2)
         assert _of(metrics, "segmenter_outbox_age_seconds") == {"0": 0, "1": 0, "2": 0}
+
+    def test_a_partition_is_shown_from_its_takeover_on_with_what_was_counted_before(self) -> None:
+        telemetry, _ = told()
+        metrics = Metrics(lambda: frozenset({0}))
+        metrics.of(telemetry)
+        telemetry.recovered(0, "in step", decided({"lines": 7, "applied": 7}, day=100).state)
+        found = scraped(metrics)
+        assert (found["segmenter_records_total", "0", "applied"], found["segmenter_day", "0"]) == (7, 100)
+        assert found["segmenter_model_version",] == 1
 
     def test_the_lag_of_what_is_held_is_shown(self) -> None:
         telemetry, _ = told()
