@@ -102,7 +102,9 @@ def fit(coordinates: Ints, k: int, seed: int = 0) -> Fit:
     """
     different = _different(coordinates)
     if not 1 <= k <= different:
-        raise SelectionError(f"k = {k}: there are {different} different customers to cluster")
+        raise SelectionError(
+            f"k = {k}: there are {different} different customers to cluster; a k up to that can be had"
+        )
     everyone = Statistics.of(coordinates, np.zeros(len(coordinates), np.intp), 1)
     scale = scale_from(everyone)
     z = coordinates / COORDINATE_SCALE / scale

@@ -25,7 +25,7 @@ LONGEST = [f"{FAULTS}/{name}.py" for name in ("test_soak", "test_handoff", "test
 
 ON_SERVERS = [
     "tests/contracts",
-    *(f"tests/consumer/{folder}" for folder in ("commands", "demo", "serving", "transport")),
+    *(f"tests/consumer/{folder}" for folder in ("commands", "dashboard", "demo", "serving", "transport")),
     *(f"tests/test_{name}.py" for name in ("contracts", "docs_run", "harness", "harness_proxy", "readme")),
 ]
 """What starts servers, beside the fault tests."""

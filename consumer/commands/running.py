@@ -114,7 +114,7 @@ def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False, d
             running.append(worker)
             ending.of(worker)
             worker.run(until=worker.drained if drain else None)
-    counts = sum((Counter(s.state.counters) for s in telemetry.partitions.values()), Counter[str]())
+    counts = sum((Counter(state.counters) for state in telemetry.partitions.values()), Counter[str]())
     output.result({"counters": dict(counts)}, "stopped in good order")
 
 

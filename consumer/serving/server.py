@@ -5,6 +5,7 @@ SIGTERM, SIGINT   no new requests, those that run are answered, streams end, exi
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -49,6 +50,8 @@ def serve(place: Place, host: str, port: int, output: Output) -> None:
         output.note(f"{place.settings.namespace} at {where}, its documentation at {where}/docs")
         if tokens is None:
             output.note(f"no {SETTING}: one customer at a time may be looked up, from this machine, and nothing else")
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays: the collector need not walk it while somebody waits for an answer
         _Server(app, feed).run(sockets=[listening])
     output.result({"served": where}, "stopped in good order")
 

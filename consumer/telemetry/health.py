@@ -51,7 +51,7 @@ def health(
     parts = {name: probe() for name, probe in probes.items()}
     paused = telemetry.paused_for | {p: telemetry.redacted(reason) for p, reason in blocked.items()}
     paused = {p: reason for p, reason in paused.items() if p < 0 or p in held or p in blocked}
-    standings = {p: s for p, s in telemetry.partitions.copy().items() if p in held}
+    states = {p: s for p, s in telemetry.partitions.copy().items() if p in held}
     return Health(
         ready=not any(parts.values()) and not paused and telemetry.trouble_now is None,
         parts=parts,
@@ -59,12 +59,12 @@ def health(
         trouble=telemetry.trouble_now,
         partitions={
             p: {
-                "day": iso(s.state.day),
-                "applied": s.state.applied,
-                "sweep": "ended" if s.state.sweep.ended else "running",
-                "model_version": s.state.sweep.version,
+                "day": iso(s.day),
+                "applied": s.applied,
+                "sweep": "ended" if s.sweep.ended else "running",
+                "model_version": s.sweep.version,
             }
-            for p, s in sorted(standings.items())
+            for p, s in sorted(states.items())
         },
     )
 

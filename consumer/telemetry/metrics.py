@@ -27,8 +27,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from consumer.observer import Turn
-from consumer.partition import EVERYONE, Sweep
-from consumer.telemetry.telemetry import Standing, Telemetry
+from consumer.partition import EVERYONE, PartitionState, Sweep
+from consumer.telemetry.telemetry import Telemetry
 from features.ledger import Ints
 from features.transaction import local_seconds
 from models.checkup import Checkup
@@ -97,10 +97,10 @@ class Metrics(Collector):
         """Yield every family; Prometheus asks."""
         told = self._telemetry
         held = self._held()
-        standings = {p: s for p, s in (told.partitions if told else {}).copy().items() if p in held}
-        yield from _counters(standings)
-        yield from _gauges(standings)
-        yield _event_ages(standings, local_seconds(datetime.fromtimestamp(self._now(), UTC), self._zone))
+        states = {p: s for p, s in (told.partitions if told else {}).copy().items() if p in held}
+        yield from _counters(states)
+        yield from _gauges(states)
+        yield _event_ages(states, local_seconds(datetime.fromtimestamp(self._now(), UTC), self._zone))
         yield from _waiting(told, held)
         yield self._latencies.family()
         yield from _process(told)
@@ -138,14 +138,14 @@ class Latencies:
         )
 
 
-def _counters(standings: Mapping[int, Standing]) -> Iterator[Metric]:
+def _counters(states: Mapping[int, PartitionState]) -> Iterator[Metric]:
     records = _family("segmenter_records", "outcome")
     refused = _family("segmenter_refused", "reason")
     moves = _family("segmenter_moves", "cause")
     forgotten, dropped = _family("segmenter_forgotten"), _family("segmenter_seen_dropped")
     skipped, rewinds = _family("segmenter_skipped"), _family("segmenter_rewinds")
-    for partition, standing in standings.items():
-        p, counters = str(partition), standing.state.counters
+    for partition, state in states.items():
+        p, counters = str(partition), state.counters
         for outcome in OUTCOMES:
             records.add_metric([p, outcome], counters.get(outcome, 0))
         for name, n in counters.items():
@@ -156,7 +156,7 @@ def _counters(standings: Mapping[int, Standing]) -> Iterator[Metric]:
         forgotten.add_metric([p], counters.get("forgotten", 0))
         dropped.add_metric([p], counters.get("seen_dropped", 0))
         skipped.add_metric([p], counters.get("skipped", 0))
-        rewinds.add_metric([p], len(standing.state.rewinds))
+        rewinds.add_metric([p], len(state.rewinds))
     yield from (records, refused, moves, forgotten, dropped, skipped, rewinds)
 
 
@@ -164,7 +164,7 @@ def _family(name: str, *labels: str) -> CounterMetricFamily:
     return CounterMetricFamily(name, PER_PARTITION[name], labels=["partition", *labels])
 
 
-def _gauges(standings: Mapping[int, Standing]) -> Iterator[Metric]:
+def _gauges(states: Mapping[int, PartitionState]) -> Iterator[Metric]:
     families = {
         "segmenter_applied_offset": "The next input offset that the partition will apply.",
         "segmenter_day": "The partition's day, in days since 1970-01-01.",
@@ -173,8 +173,7 @@ def _gauges(standings: Mapping[int, Standing]) -> Iterator[Metric]:
         "segmenter_sweep_progress": "Which share of the partition's customers the newest sweep has passed.",
     }
     made = {name: GaugeMetricFamily(name, text, labels=["partition"]) for name, text in families.items()}
-    for partition, standing in standings.items():
-        state = standing.state
+    for partition, state in states.items():
         values = (state.applied, state.day, state.watermark, int(not state.sweep.ended), _progress(state.sweep))
         for family, value in zip(made.values(), values, strict=True):
             family.add_metric([str(partition)], value)
@@ -186,13 +185,13 @@ def _progress(sweep: Sweep) -> float:
     return 1.0 if sweep.cursor is None else (sweep.cursor + 1) / EVERYONE
 
 
-def _event_ages(standings: Mapping[int, Standing], now: int) -> Metric:
+def _event_ages(states: Mapping[int, PartitionState], now: int) -> Metric:
     """now: local seconds."""
     family = GaugeMetricFamily(
         "segmenter_newest_event_age_seconds", "Age of the newest event applied, by its own date.", labels=["partition"]
     )
-    for partition, standing in standings.items():
-        family.add_metric([str(partition)], max(0, now - standing.state.watermark))
+    for partition, state in states.items():
+        family.add_metric([str(partition)], max(0, now - state.watermark))
     return family
 
 

@@ -2,7 +2,7 @@
 
     worker --Observer--> Telemetry --> structlog events (JSON lines, or for people on a terminal)
                              |
-                             +--> Standing of each partition --> metrics.py (/metrics), health.py (/readyz)
+                             +--> state of each partition --> metrics.py (/metrics), health.py (/readyz)
                              +--> each turn --> metrics.py (histograms), otel_spans.py (traces)
 
 Every event goes through `_tell`, by a name that stands in the list of docs/monitoring.md with its level and fields.
@@ -23,7 +23,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal
 
-import msgspec
 import structlog
 
 from consumer.observer import Turn
@@ -48,14 +47,6 @@ _CUSTOMER_KEY = re.compile(r"(\{[^{}]*:\d+\}:[^:]+:c:)(.*)(: )", re.DOTALL)
 Level = Literal["info", "warning", "error"]
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """What is known of one partition since this worker holds it."""
-
-    state: PartitionState
-    verdict: str
-    commits: int = 0
-
-
 class Telemetry:
     """An Observer. `logger` has structlog's interface; `hash_key` is the key of the hashes that stand for ids.
 
@@ -76,7 +67,7 @@ class Telemetry:
         self._advisor = Advisor()
         self._next_progress = now() + PROGRESS_EVERY_S
         self._lines_told = 0
-        self.partitions: dict[int, Standing] = {}
+        self.partitions: dict[int, PartitionState] = {}
         self.verdicts: dict[str, int] = {}
         self.paused_for: dict[int, str] = {}
         self.troubles: dict[str, int] = {}
@@ -107,16 +98,14 @@ class Telemetry:
         self._unpublished.pop(partition, None)
         before = self.partitions.get(partition)
         state = decision.state
-        self.partitions[partition] = Standing(
-            state, before.verdict if before else "", (before.commits if before else 0) + 1
-        )
+        self.partitions[partition] = state
         self._trouble = None
         self.model_version = max(self.model_version, state.sweep.version)
         if decision.snapshot is not None:
             self._tell("info", "day swept", partition=partition, day=iso(state.day), model=state.sweep.version)
         if before is not None:
-            self._advise(before.state.counters, state.counters)
-            self._progress(before.state.counters, state)
+            self._advise(before.counters, state.counters)
+            self._progress(before.counters, state)
 
     def turned(self, turn: Turn) -> None:
         """Pass it on."""
@@ -130,7 +119,7 @@ class Telemetry:
     def recovered(self, partition: int, verdict: str, state: PartitionState) -> None:
         """Say that a partition was taken over."""
         self.verdicts[verdict] = self.verdicts.get(verdict, 0) + 1
-        self.partitions[partition] = Standing(state, verdict)
+        self.partitions[partition] = state
         self.model_version = max(self.model_version, state.sweep.version)
         self._unpublished.pop(partition, None)
         self._trouble = None

@@ -17,6 +17,7 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from consumer.ports import TransportError
+from consumer.transport.kafka_records import read_any_header_name
 
 LIBRARY_ERRORS = (errors.KafkaError, OSError, RuntimeError, ValueError)
 """What a call into kafka-python may raise: RuntimeError by a closed loop, ValueError for an unknown partition."""
@@ -101,6 +102,7 @@ def build(make: Callable[..., _Client], **config: Any) -> _Client:
     A constructor of the library starts its thread before it looks for a broker, and returns nothing to close
     when it finds none. Raises `TransportError`, which says why the last connection failed.
     """
+    read_any_header_name()
     inner: list[tuple[Any, _Connections]] = []
     where = ", ".join(config["bootstrap_servers"])
     authority = config.get("ssl_cafile")

@@ -16,6 +16,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     CommitFailedError,
+    CorruptRecordError,
     IllegalGenerationError,
     KafkaTimeoutError,
     OutOfOrderSequenceNumberError,
@@ -24,10 +25,11 @@ from kafka.errors import (
 from kafka.producer.producer_batch import ProducerBatch
 from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.producer.transaction_manager import ProducerIdAndEpoch, TransactionManager, TransactionState
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from consumer.ports import Committed, OutputRecord, TransportError
-from consumer.transport import kafka_producer, kafka_sink, kafka_source
+from consumer.transport import kafka_producer, kafka_records, kafka_sink, kafka_source
 from consumer.transport.embedded import EmbeddedBroker
 from consumer.transport.kafka_admin import TopicSpec, admin
 from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource
@@ -427,3 +429,44 @@ def test_library_leaves_a_thread_behind_when_it_finds_no_broker() -> None:
     with pytest.raises(KafkaTimeoutError):
         KafkaConsumer(bootstrap_servers="127.0.0.1:1", bootstrap_timeout_ms=300)
     assert threading.active_count() == before + 1
+
+
+# --- a header's name that is no UTF-8 ------------------------------------------------------------------------------
+
+
+class Latin(str):
+    """A name that the library writes as another language's producer would."""
+
+    __slots__ = ()
+
+    def encode(self, *_how: str) -> bytes:
+        return super().encode("latin-1")
+
+
+def written_between(settings: KafkaSettings, topic: str) -> None:
+    """Write a record whose header's name is no UTF-8 between two others."""
+    producer = KafkaProducer(**settings.client())
+    for value, headers in ((b"1", []), (b"2", [("trace", b"a"), (Latin("müll"), b"b")]), (b"3", [("ü", b"")])):
+        producer.send(topic, value, b"k", headers=headers, partition=0)
+    producer.flush(10)
+    producer.close()
+
+
+def test_library_takes_a_header_name_for_a_corrupt_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DefaultRecordBatch, "_read_msg", kafka_records.AS_SHIPPED)
+    written = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1_000)
+    written.append(0, 0, b"k", b"v", [(Latin("müll"), b"b")])
+    with pytest.raises(CorruptRecordError, match="UnicodeDecodeError"):
+        next(DefaultRecordBatch(written.build()))
+
+
+def test_ours_reads_such_a_record_and_those_behind_it(kafka_bootstrap: str, namespace: str) -> None:
+    settings = KafkaSettings(kafka_bootstrap)
+    make_topic(settings, namespace)
+    written_between(settings, namespace)
+    source = joined(settings, namespace)
+    flow(source)
+    records = collect(source, 3)[0]
+    assert [record.value for record in records] == [b"1", b"2", b"3"]
+    assert [record.headers for record in records] == [(), (("trace", b"a"), ("m\ufffdll", b"b")), (("ü", b""),)]
+    source.close()
