@@ -28,9 +28,10 @@ from consumer.ports import TopicFacts, TransportError
 from consumer.settings import Settings
 from consumer.step import Mark
 from consumer.stored import read_json
+from consumer.transport.clients import CLIENTS
 from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_partitioner import partition_of
-from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource, SourceTuning
+from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, SourceTuning
 from consumer.worker import Worker, never
 from features.codec import SCHEMA, NewerSchema
 from features.redis_generation import Binding, GenerationLoader, read_binding
@@ -184,8 +185,9 @@ def open_parts(
             "output partition = input partition; create it with `segmenter topics create`",
         )
     name = settings.instance or uuid.uuid4().hex
+    through = CLIENTS[settings.kafka_client]
     parts = Parts(
-        source=KafkaSource(
+        source=through.source(
             kafka,
             settings.transactions_topic,
             settings.group_id,
@@ -194,7 +196,7 @@ def open_parts(
                 max_poll_records=settings.max_poll_records, session_timeout_s=settings.session_timeout_s
             ),
         ),
-        sink=KafkaSink(
+        sink=through.sink(
             kafka,
             f"{settings.namespace}-{name}",
             settings.group_id,

@@ -18,7 +18,7 @@ from consumer.cloudevents import CloudEvents
 from consumer.partition import Rules
 from consumer.publication import Topics
 from consumer.secrets import read_secrets
-from consumer.transport.kafka_settings import KafkaSettings
+from consumer.transport.kafka_settings import ClientName, KafkaSettings
 from features.redis_store import RedisAddress
 from features.vector import NAMES, RFM
 from models.learner import NAMES as LEARNERS
@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     kafka_bootstrap: str = Field("localhost:9092", description="Kafka brokers, comma-separated host:port.")
+    kafka_client: ClientName = Field(
+        "kafka-python", description="What workers read and write by: kafka-python, or librdkafka for less CPU."
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How Kafka is spoken to."
     )

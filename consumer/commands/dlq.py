@@ -19,9 +19,9 @@ from consumer.exits import ExitCode, Stop
 from consumer.partition import Rewind, decode_state
 from consumer.ports import InputRecord, TransportError
 from consumer.service import check_binding, open_state
+from consumer.transport.clients import CLIENTS
 from consumer.transport.kafka_partitioner import partition_of
 from consumer.transport.kafka_reader import KafkaReader
-from consumer.transport.kafka_sink import KafkaSink
 
 SHOWN_CHARACTERS = 4_000
 """More of a record is not put on a screen; --json has it all."""
@@ -172,7 +172,9 @@ def redrive_all(place: Place, reason: str | None, output: Output, *, dry_run: bo
     settings, kafka = place.settings, place.broker()
     topics = settings.topics
     _, binding, _ = open_state(settings)
-    sink = KafkaSink(kafka, f"{settings.namespace}-dlq:redrive", settings.group_id, topics.input)
+    sink = CLIENTS[settings.kafka_client].sink(
+        kafka, f"{settings.namespace}-dlq:redrive", settings.group_id, topics.input
+    )
     sent: Counter[str] = Counter()
     with _reading(place) as reader:
         home = partial(partition_of, partitions=binding.partitions)

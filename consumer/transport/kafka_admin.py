@@ -19,6 +19,7 @@ from kafka.errors import (
 )
 
 from consumer.ports import Committed, TopicFacts, TransportError
+from consumer.transport.kafka_committed import committed_of
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
 from consumer.transport.kafka_producer import discard
 from consumer.transport.kafka_settings import KafkaSettings
@@ -137,7 +138,7 @@ class KafkaAdmin:
         """Return the group's committed offsets in a topic, stable or not."""
         listed = self._coordinated(f"listing the offsets of {group}", lambda: self._client.list_group_offsets(group))
         return {
-            each.partition: Committed(at.offset, at.metadata or "")
+            each.partition: committed_of(at)
             for each, at in listed.get(group, {}).items()
             if each.topic == topic and at.offset >= 0
         }

@@ -140,6 +140,12 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
+def error_of(code: int, text: str) -> BaseException:
+    """Return the error that a code of Kafka's protocol stands for; a plain `KafkaError` for one unknown to it."""
+    found: BaseException = (errors.for_code(code) if code > 0 else errors.KafkaError)(text)
+    return found
+
+
 def transport_error(doing: str, error: BaseException) -> TransportError:
     """Classify `error`, met while `doing`, into our `TransportError`."""
     cause = root_cause(error)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+ClientName: TypeAlias = Literal["kafka-python", "librdkafka"]
+"""What `SEGMENTER_KAFKA_CLIENT` may be: see clients.py."""
 
 AGAIN_S = 5.0
 """For a client made by a worker that runs: its brokers were there before, and it is to end in time if they are not."""

@@ -56,7 +56,7 @@ NULL_VALUE = ("value", b"null")
 """Header of a record that was null in key and value: the library refuses to write that, so its value is b''."""
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Stand in for the crash point `mid_transaction`."""
 
 
@@ -70,7 +70,7 @@ class KafkaSink:
         group: str,
         topic: str,
         *,
-        before_commit: Callable[[], None] = _nothing,
+        before_commit: Callable[[], None] = nothing,
     ) -> None:
         """Remember how to open; `topic` and `group` are those whose offsets are committed.
 
@@ -124,7 +124,7 @@ class KafkaSink:
         Returns only when the transaction is known to be committed. On any `TransportError` its
         outcome is unknown. Afterwards `opened` tells whether the producer must be opened again (PROTOCOL A4).
         """
-        self._refuse_unfenced(offsets, membership)  # 1
+        refuse_unfenced(offsets, membership)  # 1
         self._publish(records, offsets, membership)
 
     def write(self, records: Sequence[OutputRecord]) -> None:
@@ -164,15 +164,6 @@ class KafkaSink:
             raise TransportError("the producer must be opened before it publishes", retriable=True)
         return producer
 
-    def _refuse_unfenced(self, offsets: Mapping[int, Committed], membership: Membership) -> None:
-        if not offsets:
-            raise ValueError("a transaction without offsets would have no outcome to read back")
-        if membership.generation < 0 or not membership.member_id:
-            raise TransportError("refused to publish: not a member of the group", retriable=True, fenced=True)
-        foreign = sorted(offsets.keys() - membership.partitions)
-        if foreign:
-            raise TransportError(f"refused to publish partitions {foreign}: not ours", retriable=True, fenced=True)
-
     def _transact(
         self,
         producer: Any,
@@ -199,6 +190,17 @@ class KafkaSink:
 
     def _fence(self, membership: Membership) -> Any:
         return ConsumerGroupMetadata(self._group, membership.generation, membership.member_id, membership.instance)
+
+
+def refuse_unfenced(offsets: Mapping[int, Committed], membership: Membership) -> None:
+    """Raise a fence where a publish would be in nobody's name, or of what is not ours (PROTOCOL A3)."""
+    if not offsets:
+        raise ValueError("a transaction without offsets would have no outcome to read back")
+    if membership.generation < 0 or not membership.member_id:
+        raise TransportError("refused to publish: not a member of the group", retriable=True, fenced=True)
+    foreign = sorted(offsets.keys() - membership.partitions)
+    if foreign:
+        raise TransportError(f"refused to publish partitions {foreign}: not ours", retriable=True, fenced=True)
 
 
 def _check_topics(producer: Any, topics: set[str]) -> None:

@@ -23,20 +23,20 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import (
     FencedInstanceIdError,
     KafkaError,
-    KafkaTimeoutError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
     UnknownTopicOrPartitionError,
 )
 
 from consumer.ports import Committed, InputRecord, Membership, Rebalance, RetentionGap, TopicFacts, TransportError
+from consumer.transport.kafka_committed import committed_by_group
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
 from consumer.transport.kafka_rebalance import RebalanceListener
 from consumer.transport.kafka_settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-_ENDS_S = 3.0
+ENDS_S = 3.0
 """Asked often, and soon again: a worker that is told to end does not wait longer for a silent broker."""
 LEAVE_S = 5.0
 
@@ -224,21 +224,7 @@ class KafkaSource:
         Under read_committed the library asks for stable offsets, and repeats while a transaction is in doubt.
         Raises `TransportError` (retriable) when the answer does not come in time.
         """
-        deadline = time.monotonic() + timeout_s
-        return {each: self._committed(each, deadline - time.monotonic()) for each in sorted(partitions)}
-
-    def _committed(self, partition: int, left_s: float) -> Committed | None:
-        try:
-            found = self._consumer.committed(self._of(partition), metadata=True, timeout_ms=max(1, int(left_s * 1000)))
-        except KafkaTimeoutError as error:
-            raise TransportError(
-                f"the committed offset of {self._topic}-{partition} is in doubt: a transaction has not ended, or the "
-                "broker is slow to answer; if it stays so: docs/operations.md, An offset stays in doubt",
-                retriable=True,
-            ) from error
-        except LIBRARY_ERRORS as error:
-            raise transport_error(f"asking for the committed offset of {self._topic}-{partition}", error) from error
-        return None if found is None else Committed(found.offset, found.metadata or "")
+        return committed_by_group(self._consumer, self._topic, partitions, timeout_s)
 
     def seek(self, partition: int, offset: int) -> None:
         """Read `partition` from `offset` on, and resume it.
@@ -281,7 +267,7 @@ class KafkaSource:
 
     def ends(self, partitions: frozenset[int]) -> dict[int, int]:
         """Return the end offsets of any partitions of the topic, those of a read_committed reader."""
-        timeout_ms = int(min(_ENDS_S, self._tuning.call_timeout_s) * 1000)
+        timeout_ms = int(min(ENDS_S, self._tuning.call_timeout_s) * 1000)
         try:
             found = self._consumer.end_offsets([self._of(each) for each in partitions], timeout_ms=timeout_ms)
         except LIBRARY_ERRORS as error:
