@@ -36,6 +36,9 @@ _SMALLER = 1_024
 """A topic may take each of the records and not so many at once, and this library splits no batch that was refused: the
 next producer's batches are so many times smaller, until a batch is a record or two."""
 
+_GRACE_S = 0.5
+"""So much longer than its timeout a call may take; the transaction still lives then."""
+
 
 class LibrdkafkaSink:
     """Writes output records and the input offsets that they come from, both or neither."""
@@ -107,13 +110,15 @@ class LibrdkafkaSink:
         made, self._open = self._open, None
         if made is None:
             raise TransportError("the producer must be opened before it publishes", retriable=True)
+        made.producer.poll(0)  # tells of connections lost before
+        lost = made.connection.lost
         try:
             self._transact(made, records, offsets, membership)
         except LIBRARY_ERRORS as error:
             raise self._told(f"publishing {len(records)} records", error) from error
         else:
-            made.producer.poll(0)  # tells of lost connections
-            if not made.connection.lost:
+            made.producer.poll(0)
+            if made.connection.lost == lost:
                 self._open, made = made, None
         finally:
             if made is not None:
@@ -141,9 +146,10 @@ class LibrdkafkaSink:
         _in_time(not producer.flush(max(0.0, deadline - time.monotonic())))
         if membership is not None:
             positions = [TopicPartition(self._topic, each, at.offset, at.metadata) for each, at in offsets.items()]
-            producer.send_offsets_to_transaction(positions, serial_of(membership, self._group), _left(deadline))
+            fence = serial_of(membership, self._group)
+            _within(deadline, lambda left: producer.send_offsets_to_transaction(positions, fence, left))
         self._before_commit()
-        producer.commit_transaction(_left(deadline))
+        _within(deadline, producer.commit_transaction)
 
     def _told(self, doing: str, error: BaseException) -> TransportError:
         """Classify what became of a transaction; a failed record fails it, and the error names its topic."""
@@ -217,10 +223,30 @@ def _purged(producer: Producer) -> None:
     producer.purge(blocking=False)
 
 
-def _left(deadline: float) -> float:
-    return max(0.001, deadline - time.monotonic())
+def _within(deadline: float, call: Callable[[float], object]) -> None:
+    """Make a call of the library's with the seconds that are left, and give it up where it does not keep to them.
+
+    `send_offsets_to_transaction` outlasts its timeout for minutes where the broker was killed and came back.
+    """
+    left = max(0.001, deadline - time.monotonic())
+    ended: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            call(left)
+        except BaseException as error:  # noqa: BLE001 -- raised below, where the caller waits
+            ended.append(error)
+        else:
+            ended.append(None)
+
+    thread = threading.Thread(target=run, daemon=True)  # left behind, it holds up no end of the process
+    thread.start()
+    thread.join(left + _GRACE_S)
+    _in_time(bool(ended), "no answer from the coordinator")
+    if ended[0] is not None:
+        raise ended[0]
 
 
-def _in_time(done: bool) -> None:
+def _in_time(done: bool, what: str = "records are not acknowledged") -> None:
     if not done:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "records are not acknowledged in time"))
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{what} in time"))

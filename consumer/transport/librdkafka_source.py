@@ -7,7 +7,7 @@ The library fetches ahead and sends heartbeats on threads of its own; the rebala
 
 and the library is told to fetch it only by `seek`: what the group assigned and nobody sought costs nothing and gives
 nothing. A `pause` of the library's drops what it fetched ahead, and a worker pauses for a turn at a time; so ours keeps
-what comes of a paused partition in hand, and stops fetching it only beyond one batch.
+what comes of a paused partition in hand, and stops fetching it only beyond some batches.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import struct
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from operator import methodcaller
 from typing import Any
 
 from confluent_kafka import (
@@ -76,9 +77,21 @@ def serial_of(membership: Membership, group: str) -> bytes:
     )
 
 
-def headers_of(headers: Iterable[Any]) -> tuple[tuple[str, bytes], ...]:
-    """Return a message's headers; one without a value, which any producer may write, has an empty one."""
-    return tuple((name, value or b"") for name, value in headers)
+# Where the binding fails it returns with an exception pending. A call from bytecode may not see it, and unpack the NULL
+# that stands for the name; one from C does.
+_headers: Callable[[Message], Iterable[Any] | None] = methodcaller("headers")
+
+
+def headers_of(message: Message) -> tuple[tuple[str, bytes], ...]:
+    """Return a message's headers; one without a value, which any producer may write, has an empty one.
+
+    Of a message with a name that is no UTF-8 none can be read: the binding fails, and must not be asked again.
+    """
+    try:
+        headers = _headers(message)
+    except SystemError:
+        return ()
+    return tuple((name, value or b"") for name, value in headers) if headers else ()
 
 
 class LibrdkafkaSource:
@@ -151,8 +164,8 @@ class LibrdkafkaSource:
                 return
             missing = found.error is None or found.error.code() in _NOT_THERE
             if not missing or time.monotonic() > deadline:
-                error_ = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"topic {self._topic} does not exist")
-                raise translated(f"looking for topic {self._topic}", error_ if missing else found.error or error_)
+                unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"topic {self._topic} does not exist")
+                raise translated(f"looking for topic {self._topic}", unknown if missing else found.error or unknown)
             time.sleep(0.05)
 
     def _begin(self, consumer: Consumer) -> None:
@@ -177,6 +190,8 @@ class LibrdkafkaSource:
         self._assigned |= new
 
     def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        if consumer is not self._consumer:  # one that `rejoin` left behind, and that leaves late
+            return
         gone = {each.partition for each in partitions}
         consumer.incremental_unassign([self._of(each) for each in sorted(gone & self._fetching)])
         self._forget(gone)
@@ -210,9 +225,13 @@ class LibrdkafkaSource:
         """
         deadline = time.monotonic() + timeout_s
         try:
-            self._take(0.0 if self._in_hand() else timeout_s)
+            if self._held and self._held.keys() <= self._paused:
+                self._take(0.0, most=1)  # for the callbacks
+                time.sleep(max(0.0, deadline - time.monotonic()))
+            else:
+                self._take(0.0 if self._in_hand() else timeout_s, most=self._tuning.max_poll_records)
             while not self._in_hand() and (left := deadline - time.monotonic()) > 0:
-                self._take(left)
+                self._take(left, most=self._tuning.max_poll_records)
             found = self._given()
             self._balance()
         except LIBRARY_ERRORS as error:
@@ -221,26 +240,25 @@ class LibrdkafkaSource:
             self._membership = membership_of(self._consumer.consumer_group_metadata(), frozenset(self._owned))
         return found
 
-    def _take(self, timeout_s: float) -> None:
+    def _take(self, timeout_s: float, *, most: int) -> None:
         """Take a batch into hand, after so many seconds at most. Raises `TransportError`, with the rest in hand."""
         # `consume` of many waits for as many until its timeout: one is waited for, and the rest taken as it is there.
         first = self._consumer.poll(timeout_s)
         if first is None:
             return
-        messages = [first, *self._consumer.consume(self._tuning.max_poll_records - 1, 0)]
+        messages = [first, *self._consumer.consume(most - 1, 0)] if most > 1 else [first]
         held, failed = self._held, None
         for message in messages:
             if message.error() is not None:
                 failed = self._told(message) or failed
             elif (records := held.get(message.partition())) is not None:  # type: ignore[arg-type]  # None in errors alone
-                headers = message.headers()
                 records.append(
                     InputRecord(
                         message.offset(),  # type: ignore[arg-type]
                         message.timestamp()[1],
                         message.key(),
                         message.value(),
-                        headers_of(headers) if headers else (),
+                        headers_of(message),
                     )
                 )
         if failed is not None:
@@ -265,10 +283,10 @@ class LibrdkafkaSource:
         return given
 
     def _balance(self) -> None:
-        """Stop fetching what is paused with more than a batch in hand, and go on where it flows again."""
+        """Stop fetching what is paused with so much in hand as is fetched ahead, and go on where it flows again."""
         for partition, records in self._held.items():
             if partition in self._paused:
-                if partition in self._fetching and len(records) > self._tuning.max_poll_records:
+                if partition in self._fetching and len(records) > _AHEAD * self._tuning.max_poll_records:
                     self._stop(partition)
             elif partition not in self._fetching:
                 self._start(partition, records[-1].offset + 1 if records else self._positions[partition])
@@ -382,6 +400,16 @@ class LibrdkafkaSource:
     def positions(self, partitions: frozenset[int]) -> dict[int, int]:
         """Return the offsets that would be read next, asking nobody; a partition that is not ours is left out."""
         return {each: self._positions[each] for each in partitions & self._positions.keys()}
+
+    def lags(self, partitions: frozenset[int]) -> dict[int, int]:
+        """Return how many offsets lie between what would be read next and the end, as the last fetch told it."""
+        try:
+            ends = {
+                p: self._consumer.get_watermark_offsets(self._of(p), cached=True) for p in partitions & self._fetching
+            }
+        except LIBRARY_ERRORS as error:
+            raise translated(f"looking at the lag of {self._topic}", error) from error
+        return {p: max(0, found[1] - self._positions[p]) for p, found in ends.items() if found[1] >= 0}
 
     def facts(self) -> TopicFacts | None:
         """Return the topic as it was told last; None from the embedded broker, which knows no ids."""

@@ -6,12 +6,26 @@ The points are those of test_kill9.py, whose records stand for both clients.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
+from consumer.ports import TransportError
+from consumer.transport.kafka_settings import KafkaSettings
+from consumer.transport.librdkafka_sink import LibrdkafkaSink
+from consumer.transport.librdkafka_source import LibrdkafkaSource
+from tests.consumer.transport.test_librdkafka_transport import LibrdkafkaTransport
+from tests.consumer.transport.transport_contract import (
+    ReaderContract,
+    RetentionContract,
+    SinkContract,
+    Transport,
+)
+from tests.faults.test_kafka_secured import PASSWORD, enter, users
 from tests.faults.test_kill9 import dies_at, stream
 from tests.harness.live import Live, wait_until
+from tests.harness.secured import MECHANISM, SecuredBroker
 
 LIVES = Callable[..., Live]
 OURS, OTHER = "librdkafka", "kafka-python"
@@ -77,3 +91,54 @@ def test_of_two_workers_with_a_client_each_one_is_killed_halfway(lives: LIVES) -
     first.kill()
     assert first.wait() == -signal.SIGKILL
     settles_right(live)
+
+
+@pytest.mark.long
+def test_password_and_tls_and_the_documented_rights_are_enough(lives: LIVES, secured_kafka: SecuredBroker) -> None:
+    live = lives(kafka=secured_kafka.bootstrap, kafka_client=OURS, partitions=2)
+    runner, _ = users(live, secured_kafka)
+    stream(live)
+    enter(live, secured_kafka, runner)
+    live.start()
+    settles_right(live)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sasl_password": "another"}, "are SEGMENTER_KAFKA_SASL_USER and its password those that the brokers know"),
+        ({"sasl_mechanism": "PLAIN"}, "SEGMENTER_KAFKA_SASL_"),
+        ({"ssl_cafile": None}, "SEGMENTER_KAFKA_SSL_CAFILE must hold the authority"),
+    ],
+)
+def test_what_the_brokers_refuse_is_said_with_its_setting(
+    secured_kafka: SecuredBroker, change: dict[str, str | None], said: str
+) -> None:
+    secured_kafka.add_user("till", PASSWORD)
+    right = KafkaSettings(
+        secured_kafka.secured,
+        security_protocol="SASL_SSL",
+        sasl_mechanism=MECHANISM,
+        sasl_user="till",
+        sasl_password=PASSWORD,
+        ssl_cafile=str(secured_kafka.authority),
+        connect_timeout_s=5.0,
+    )
+    wrong = replace(right, **change)  # type: ignore[arg-type]
+    for connect in (LibrdkafkaSink(wrong, "t", "g", "in").open, lambda: LibrdkafkaSource(wrong, "in", "g")):
+        with pytest.raises(TransportError, match=said) as caught:
+            connect()
+        assert not caught.value.retriable
+
+
+@pytest.fixture
+def transport(kafka_bootstrap: str) -> Iterator[Transport]:
+    made = LibrdkafkaTransport(KafkaSettings(kafka_bootstrap))
+    yield made
+    made.close()
+
+
+@pytest.mark.long
+class TestLibrdkafka(RetentionContract, ReaderContract, SinkContract):
+    """What of the contract tests/consumer/transport/test_librdkafka_transport.py leaves for longer runs."""

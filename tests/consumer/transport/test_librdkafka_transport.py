@@ -15,15 +15,18 @@ from consumer.transport.kafka_sink import nothing
 from consumer.transport.kafka_source import NOBODY
 from consumer.transport.librdkafka_sink import LibrdkafkaSink
 from consumer.transport.librdkafka_source import LibrdkafkaSource, membership_of, serial_of
+from tests.consumer.transport.test_kafka_python_defects import written_between
 from tests.consumer.transport.test_kafka_transport import KafkaTransport
 from tests.consumer.transport.transport_contract import (
     ALL,
     GROUP,
     PATIENCE_S,
+    CommitContract,
+    SourceContract,
     Transport,
-    TransportContract,
     collect,
     everything,
+    flow,
     join,
     joined,
     opened,
@@ -54,8 +57,8 @@ def transport(real: LibrdkafkaTransport) -> Transport:
     return real
 
 
-class TestLibrdkafka(TransportContract):
-    pass
+class TestLibrdkafka(SourceContract, CommitContract):
+    """The rest of the contract, in which much is waited for, is kept by tests/faults/test_librdkafka.py."""
 
 
 def test_both_clients_read_what_either_committed(real: LibrdkafkaTransport) -> None:
@@ -151,3 +154,13 @@ def test_no_broker_is_said_in_time() -> None:
     with pytest.raises(TransportError, match=r"connecting to 127\.0\.0\.1:1") as caught:
         LibrdkafkaSource(nowhere, "topic", "group")
     assert caught.value.retriable
+
+
+def test_record_whose_header_names_are_no_utf8_holds_up_nothing(real: LibrdkafkaTransport) -> None:
+    topic = real.topic()
+    written_between(real.settings, topic)
+    source = joined(real, topic)
+    flow(source)
+    records = collect(source, 3)[0]
+    assert [record.value for record in records] == [b"1", b"2", b"3"]
+    assert [record.headers for record in records] == [(), (), (("ü", b""),)]
