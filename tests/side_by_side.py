@@ -39,8 +39,8 @@ def parts(*, faults: bool) -> list[list[str]]:
         return [[*PYTEST, FAULTS, *everything, *without], [*PYTEST, *LONGEST, *everything]]
     elsewhere = [f"--ignore={path}" for path in (FAULTS, *ON_SERVERS)]
     return [
-        [*PYTEST, *ON_SERVERS, *LONGEST],
-        [*PYTEST, FAULTS, *without],
+        [*PYTEST, *ON_SERVERS],
+        [*PYTEST, FAULTS],
         [*GIVES_WAY, *PYTEST, "tests", *elsewhere],
     ]
 

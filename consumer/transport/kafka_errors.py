@@ -166,7 +166,7 @@ def _remedy(cause: BaseException, doing: str) -> str:
     if isinstance(cause, errors.UnsupportedSaslMechanismError):
         return "; SEGMENTER_KAFKA_SASL_MECHANISM must be one of the brokers' sasl.enabled.mechanisms"
     unheard = doing.startswith("connecting") and any(
-        sign in str(cause) for sign in ("socket disconnected", "SASL Authentication timed out")
+        sign in str(cause) for sign in ("socket disconnected", "reset by peer", "SASL Authentication timed out")
     )
     if unheard and " as " in doing:  # brokers close the connection after a refusal, which is not always heard before
         return (

@@ -41,6 +41,7 @@ def restarts(live: Live, broker: Broker, fault: Fault, kinds: list[str]) -> None
     fault.judge(live.verdict())
 
 
+@pytest.mark.long
 @pytest.mark.fault(14)
 def test_a_broker_restarted_clean_and_by_kill(lives: LIVES, fault: Fault, breakable_kafka: Broker) -> None:
     restarts(lives(kafka=breakable_kafka.bootstrap), breakable_kafka, fault, ["clean", "kill"])

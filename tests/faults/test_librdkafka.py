@@ -20,6 +20,7 @@ from tests.consumer.transport.transport_contract import (
     ReaderContract,
     RetentionContract,
     SinkContract,
+    SourceContract,
     Transport,
 )
 from tests.faults.test_kafka_secured import PASSWORD, enter, users
@@ -140,5 +141,5 @@ def transport(kafka_bootstrap: str) -> Iterator[Transport]:
 
 
 @pytest.mark.long
-class TestLibrdkafka(RetentionContract, ReaderContract, SinkContract):
+class TestLibrdkafka(SourceContract, RetentionContract, ReaderContract, SinkContract):
     """What of the contract tests/consumer/transport/test_librdkafka_transport.py leaves for longer runs."""

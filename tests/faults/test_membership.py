@@ -105,6 +105,7 @@ def ends_well(live: Live, fault: Fault, watch: Rebalances) -> None:
     fault.judge(live.verdict())
 
 
+@pytest.mark.long
 @pytest.mark.fault(7)
 def test_workers_that_come_go_and_die_hand_over_what_they_have_in_hand(lives: LIVES, fault: Fault) -> None:
     live = lives()

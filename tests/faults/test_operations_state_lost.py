@@ -47,6 +47,7 @@ def begin_from_topic(live: Live) -> Shell:
     return shell
 
 
+@pytest.mark.long
 @pytest.mark.fault(9)
 def test_an_emptied_store_stops_workers_and_the_topic_brings_everything_back(lives: LIVES, fault: Fault) -> None:
     live = lives()

@@ -96,6 +96,7 @@ def ends_in_time(
     live.end()
 
 
+@pytest.mark.long
 @pytest.mark.fault(29)
 def test_a_worker_ends_in_time_though_kafka_or_redis_hangs(
     lives: LIVES, fault: Fault, breakable_kafka: Broker, breakable_redis: Store

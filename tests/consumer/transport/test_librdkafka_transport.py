@@ -22,7 +22,6 @@ from tests.consumer.transport.transport_contract import (
     GROUP,
     PATIENCE_S,
     CommitContract,
-    SourceContract,
     Transport,
     collect,
     everything,
@@ -57,7 +56,7 @@ def transport(real: LibrdkafkaTransport) -> Transport:
     return real
 
 
-class TestLibrdkafka(SourceContract, CommitContract):
+class TestLibrdkafka(CommitContract):
     """The rest of the contract, in which much is waited for, is kept by tests/faults/test_librdkafka.py."""
 
 
