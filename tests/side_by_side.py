@@ -33,8 +33,8 @@ ON_SERVERS = [
 
 def parts(*, faults: bool) -> list[list[str]]:
     """Return the commands; the first one is shown."""
-    without = [f"--ignore={path}" for path in LONGEST]
     if faults:
+        without = [f"--ignore={path}" for path in LONGEST]
         everything = ["-m", "long or not long"]
         return [[*PYTEST, FAULTS, *everything, *without], [*PYTEST, *LONGEST, *everything]]
     elsewhere = [f"--ignore={path}" for path in (FAULTS, *ON_SERVERS)]

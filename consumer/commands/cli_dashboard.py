@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.commands.cli_options import DIRECTORY, Directory, Embedded, Json, Namespace
+from consumer.commands.cli_options import DIRECTORY, Directory, Embedded, Json, Namespace, without_extra
 
 
 def add_to(app: typer.Typer, *_groups: typer.Typer) -> None:
@@ -34,15 +34,11 @@ def dashboard(
     """
     from consumer.commands.cli_output import Output
     from consumer.commands.place import Tenancy, kept_directory, placed, settings_from
-    from consumer.exits import ExitCode, Stop
 
     try:
         from consumer.dashboard.server import Tenant, serve
     except ModuleNotFoundError as error:
-        raise Stop(
-            ExitCode.USAGE,
-            f"{error.name} is not installed: pip install 'segmenter[dashboard]' brings what `dashboard` needs",
-        ) from None
+        raise without_extra(error, "dashboard") from None
     tokens = settings_from().api_tokens_file  # which is no part of what stays with an embedded state
     with ExitStack() as stack:
         if embedded:

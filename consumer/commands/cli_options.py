@@ -42,6 +42,12 @@ DEFAULT_PATH = Path("Dataset")
 DIRECTORY = DEFAULT_DIRECTORY
 
 
+def without_extra(error: ModuleNotFoundError, extra: str) -> Stop:
+    """Return what is said where an extra that a verb of the same name needs is not installed."""
+    what = f"pip install 'segmenter[{extra}]' brings what `{extra}` needs"
+    return Stop(ExitCode.USAGE, f"{error.name} is not installed: {what}")
+
+
 def paths_or_default(paths: list[Path] | None) -> list[Path]:
     """Return the given paths, else Dataset/."""
     return paths or [DEFAULT_PATH]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.commands.cli_options import DIRECTORY, Directory, Embedded, Json, Namespace
+from consumer.commands.cli_options import DIRECTORY, Directory, Embedded, Json, Namespace, without_extra
 
 
 def add_to(app: typer.Typer, *_groups: typer.Typer) -> None:
@@ -32,14 +32,11 @@ def serve(
     """
     from consumer.commands.cli_output import Output
     from consumer.commands.place import placed, settings_from
-    from consumer.exits import ExitCode, Stop
 
     try:
         from consumer.serving.server import serve as serve_place
     except ModuleNotFoundError as error:
-        raise Stop(
-            ExitCode.USAGE, f"{error.name} is not installed: pip install 'segmenter[serve]' brings what `serve` needs"
-        ) from None
+        raise without_extra(error, "serve") from None
     tokens = settings_from().api_tokens_file  # which is no part of what stays with an embedded state
     with placed(embedded, directory, namespace=namespace, api_tokens_file=tokens) as place:
         serve_place(place, host, port, Output(as_json=as_json))

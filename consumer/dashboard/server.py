@@ -8,7 +8,6 @@ public address; nothing that a visitor sees is a stack trace.
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,8 +24,8 @@ from consumer.dashboard import app
 from consumer.dashboard.board import Board
 from consumer.dashboard.held import hold
 from consumer.exits import ExitCode, Stop
-from consumer.serving.server import LOOPBACK
-from consumer.serving.tokens import SETTING, read_tokens
+from consumer.serving.listening import LOOPBACK, address, listening, tokens_for
+from consumer.serving.tokens import SETTING
 from consumer.telemetry.telemetry import configure_logs
 
 LOOK_S = 0.2
@@ -99,17 +98,12 @@ def serve(where: Any, path: str | None, host: str, port: int, output: Output) ->
 
     Raises `Stop` where it may not listen there, or cannot.
     """
-    tokens = read_tokens(path) if path else None
-    if tokens is None and host not in LOOPBACK:
-        raise Stop(
-            ExitCode.USAGE,
-            f"without {SETTING} nobody but this machine may look: give a file of tokens, or --host 127.0.0.1",
-        )
-    _check_free(host, port)
+    tokens = tokens_for(host, path, "look")
+    listening(host, port).close()  # Streamlit takes another port where this one is not free
     board = Board(where, tokens)
     configure_logs()
     hold(board)
-    at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    at = address(host, port)
     output.note(f"{board.place.settings.namespace} at {at}")
     if tokens is None:
         output.note(f"no {SETTING}: everything is shown, on this machine alone, and nothing can be changed")
@@ -131,11 +125,3 @@ def _run(host: str, port: int) -> None:
     bootstrap.load_config_options(flags)
     with redirect_stdout(sys.stderr):  # Streamlit says that it stops; stdout is for the result
         bootstrap.run(str(Path(app.__file__)), False, [], flags)
-
-
-def _check_free(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except (OSError, OverflowError) as error:
-        raise Stop(ExitCode.USAGE, f"cannot listen on {host}, port {port}: {error}; choose another --port") from None

@@ -465,6 +465,21 @@ class TestErrors:
         assert found.returncode == 2
         assert f"{missing} is not installed: pip install 'segmenter[{verb}]'" in found.stderr
 
+    def test_the_dashboard_needs_nothing_of_the_extra_serve(self, tmp_path: Path) -> None:
+        # starlette and uvicorn, which Streamlit brings, are left out.
+        script = "import sys; sys.modules.update(fastapi=None, httptools=None, uvloop=None); from consumer import cli; "
+        script += "sys.exit(cli.run(['dashboard', '--host', '0.0.0.0']))"
+        found = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            env=Shell(tmp_path, nobody()).environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "nobody but this machine may look" in found.stderr
+        assert found.returncode == 2
+
     def test_an_error_is_json_too_where_programs_read(self, here: Here) -> None:
         found = here("lookup 1 --json", **nobody())
         assert found.json["exit_code"] == found.code == 70
