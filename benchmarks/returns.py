@@ -37,8 +37,9 @@ from consumer.history.csv_source import History, fold_history, read_history
 from consumer.history.replay import Window, events
 from consumer.partition import Rules
 from features.codec import decode_states
+from features.decoding import decode
 from features.ledger import Ints, Ledger, empty, expire, from_lines, merge
-from features.transaction import DAY_SECONDS, decode
+from features.transaction import DAY_SECONDS
 from features.vector import NAMES, vectors
 from models.scoring import score
 from reports.verify import verify

@@ -45,6 +45,7 @@ from consumer.takeover import Takeover, lost_input
 from consumer.watch import Watch
 from consumer.watchdog import Remedy, Watchdog
 from features.codec import SCHEMA, InvalidState, NewerSchema
+from features.decoding import decode
 from features.store import (
     Fence,
     Fenced,
@@ -54,7 +55,6 @@ from features.store import (
     StoreError,
     StoreUnavailable,
 )
-from features.transaction import decode
 from models.population import StatisticsError
 
 IDLE_POLL_S = 0.25

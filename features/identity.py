@@ -7,7 +7,11 @@ bytes, so it is the same in every process, on every machine and in every later v
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
 
 MAX_ID_BYTES = 512
 """A longer customer id is refused: it would be a Redis key and a Kafka key."""
@@ -35,6 +39,21 @@ def canonical_id(text: str) -> str:
 def hash64(text: str) -> int:
     """Return the unsigned 64-bit BLAKE2b hash of a text's UTF-8 bytes; never 0, which means "none"."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") or 1
+
+
+def hashes64(texts: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """Return `hash64` of each text: uint64 (n,)."""
+    blank, digests = blake2b(digest_size=8), []
+    for text in texts:
+        hashing = blank.copy()  # a third less than a new one with its parameters
+        hashing.update(text.encode())
+        digests.append(hashing.digest())
+    return np.maximum(np.frombuffer(b"".join(digests), "<u8").astype(np.uint64), np.uint64(1))
+
+
+def positions(customers: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return `position` of each customer: int64 (n,)."""
+    return (hashes64(customers) >> np.uint64(64 - POSITION_BITS)).astype(np.int64)
 
 
 def position(text: str) -> int:

@@ -26,8 +26,9 @@ from consumer.cloudevents import CloudEvents
 from consumer.deadletters import _receipt, letter_of
 from consumer.settings import Settings
 from consumer.traceparent import TRACEPARENT
+from features.decoding import decode
 from features.ledger import MONEY
-from features.transaction import MAX_AMOUNT, Batch, Reason, decode
+from features.transaction import MAX_AMOUNT, Batch, Reason
 from tests.harness.contracts import FOLDER, TOPICS_PAGE, documents, schemas, section
 from tests.harness.world import FIRST_DAY, TOPICS, TRACE, World, line, shopping
 

@@ -15,7 +15,7 @@ import pytest
 
 from consumer.serving.tokens import read_tokens
 from consumer.transport.child import free_port
-from features.transaction import decode
+from features.decoding import decode
 from tests.harness.commands import Inside, Shell
 from tests.harness.exports import DAYS, lines_export, orders_export, small_export
 from tests.harness.runbook import blocks, end_process, fenced, install_shim, section

@@ -13,7 +13,7 @@ from kafka import KafkaProducer
 from consumer.messages import SegmentRecord
 from consumer.transport.kafka_admin import TopicSpec, admin
 from consumer.transport.kafka_settings import KafkaSettings
-from features.transaction import decode
+from features.decoding import decode
 from models.bundle import Segment
 
 REPOSITORY = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ import pytest
 from consumer.erasure import keyed_hash
 from consumer.messages import Cause, SegmentRecord
 from consumer.step import Mark
-from features.transaction import Batch, Reason, _Message, decode
+from features.decoding import _Message, decode
+from features.transaction import Batch, Reason
 from features.vector import NAMES
 from tests.harness.contracts import rows, section
 from tests.harness.world import FIRST_DAY, TRACE, World, line, shopping

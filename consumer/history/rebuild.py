@@ -28,8 +28,9 @@ from consumer.settings import Settings
 from consumer.step import Mark
 from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings
+from features.decoding import decode
 from features.redis_store import Client
-from features.transaction import Batch, decode, today_in
+from features.transaction import Batch, today_in
 
 CHUNK = 5_000
 

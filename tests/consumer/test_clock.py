@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from consumer.clock import Cut, Standing, cut, target_day
 from consumer.partition import Ahead, PartitionState, Rules, Sweep
-from features.transaction import Batch, decode
+from features.decoding import decode
+from features.transaction import Batch
 from reports.verify import verify
 from tests.harness.pure_run import FAR, FIRST, PureRun, line
 

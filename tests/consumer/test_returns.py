@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.returns import synthetic
+from features.decoding import decode
 from features.ledger import Ledger, empty, expire, from_lines, merge
-from features.transaction import decode
 from features.vector import NAMES, vectors
 from tests.harness.pure_run import FAR, FIRST, line
 from tests.harness.returned import HORIZON, KINDS, Event, oracle

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from features.transaction import Reason, decode
+from features.decoding import decode
+from features.transaction import Reason
 
 LINE = {"invoice_no": "1", "quantity": 1, "unit_price": 1, "customer_id": "c", "invoice_date": "2024-03-01T10:00:00"}
 

@@ -26,7 +26,7 @@ from consumer.settings import Settings
 from consumer.step import Mark
 from consumer.traceparent import TRACEPARENT
 from consumer.transport.kafka_admin import our_topics
-from features import transaction
+from features import decoding, transaction
 from features.identity import MAX_ID_BYTES
 from features.ledger import MONEY
 from features.transaction import Reason
@@ -121,7 +121,7 @@ def _merged(*layers: Mapping[str, Schema]) -> dict[str, Schema]:
 
 def _input_types() -> dict[str, Schema]:
     """Return each field of the input that the service reads, as far as every record of the topic is held to it."""
-    types: dict[str, Schema] = struct_schema(transaction._Message)["properties"]
+    types: dict[str, Schema] = struct_schema(decoding._Message)["properties"]
     version = transaction.SCHEMA_MAJOR
     held: dict[str, Schema] = {
         "schema_version": {"minimum": version, "exclusiveMaximum": version + 1, "pattern": rf"^{version}(\.|{END})"},

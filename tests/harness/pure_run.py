@@ -28,9 +28,10 @@ from consumer.step import Context, Decision, Mark, read_rows, refuse_foreign, st
 from consumer.tally import Row as DailyRow
 from consumer.tally import Tally
 from features.codec import SCHEMA_OF_MOVES, Seen, States, blank_heads, decode_states, encode_states
+from features.decoding import decode
 from features.identity import hash64, position
 from features.ledger import Lines, fold, from_lines
-from features.transaction import DAY_SECONDS, decode
+from features.transaction import DAY_SECONDS
 from models.bundle import Bundle, Segment, content_hash
 from models.bundle import encode as encode_bundle
 from models.learner import Evidence, Learner

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.transport.kafka_partitioner import partition_of
-from features.transaction import DAY_SECONDS, decode
+from features.decoding import decode
+from features.transaction import DAY_SECONDS
 from reports.verify_events import GUEST, Erase, Line, Reader, Tick, murmur2
 
 ZONE, TODAY = "Europe/London", 20_000

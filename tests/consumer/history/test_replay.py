@@ -23,8 +23,9 @@ from consumer.history.replay import (
     parse_speed,
     tick,
 )
+from features.decoding import decode
 from features.identity import hash64
-from features.transaction import DAY_SECONDS, EPOCH_ORDINAL, decode
+from features.transaction import DAY_SECONDS, EPOCH_ORDINAL
 from tests.consumer.history.csv_files import line, read, text, write
 from tests.harness.exports import small_export
 

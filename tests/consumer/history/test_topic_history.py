@@ -14,7 +14,8 @@ from consumer.history.topic_history import TopicHistory
 from consumer.partition import Rules
 from consumer.step import Mark
 from consumer.transport.kafka_partitioner import partition_of
-from features.transaction import DAY_SECONDS, decode
+from features.decoding import decode
+from features.transaction import DAY_SECONDS
 from reports.verify_input import Facts, History, InputRecord, Partition, Standing
 from reports.verify_topic import topic_rows
 from tests.harness.pure_run import FAR, FIRST, line
