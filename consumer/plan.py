@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -11,6 +11,7 @@ from consumer.observer import Observer
 from consumer.partition import History, Rules
 from consumer.ports import Sink, Source, TopicReader
 from consumer.publication import Topics
+from features.ledger import Ints
 from features.store import Store
 from models.learner import Learner
 
@@ -38,7 +39,7 @@ class Plan:
     zone: ZoneInfo
     currency: str
     partitions: int
-    partition_of: Callable[[str], int]
+    partitions_of: Callable[[Sequence[str]], Ints]
     erasure_key: bytes = field(repr=False)
     refine_every_days: int = 7
     renewal: Renewal = "off"

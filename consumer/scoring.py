@@ -5,11 +5,14 @@ state --horizon--> ledger --models.scoring--> scores --label--> head, record
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import isnan
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from consumer.messages import Cause, Emission, Runner, SegmentRecord
 from consumer.partition import Sweep, iso
@@ -21,7 +24,11 @@ from models.bundle import Bundle, Segment, segment_of
 from models.centroids import NOWHERE, Indices, margin_of
 from models.scoring import Scores
 
+T = TypeVar("T")
 Headers = tuple[tuple[str, bytes], ...]
+
+_encode = msgspec.json.Encoder().encode
+_SURE = float(1 << 40)
 
 
 def within_horizon(states: States, first_day: int) -> Ledger:
@@ -95,40 +102,64 @@ def emissions(
     local[rows] = np.arange(len(rows))
     own = ledger.take(local[ledger.owner] >= 0)
     renumbered = Ledger(local[own.owner], own.order, own.day, own.net, own.units, own.lines, own.orders)
-    first_day = states.heads["first_day"][rows].astype(np.int64)
-    described = vectors(renumbered, len(rows), day, first_day, NAMES).values
-    table, as_of = scores.table[rows], iso(day)
-    clear = margin_of(table, states.heads["segment"][rows].astype(np.int64), bundle)
-    margins, seconds, held = clear.margin.tolist(), clear.second.tolist(), clear.held.tolist()
-    figures = zip(*([rounded(figure) for figure in column.tolist()] for column in described.values()), strict=True)
-    heads = states.heads[["segment", "previous", "entered_day", "revision"]][rows].tolist()
+    heads = states.heads[rows]
+    described = vectors(renumbered, len(rows), day, heads["first_day"].astype(np.int64), NAMES).values
+    names, as_of, version = tuple(described), iso(day), bundle.version
+    table = scores.table[rows]
+    clear = margin_of(table, heads["segment"].astype(np.int64), bundle)
+    segments, entered = _each(partial(named_segment, bundle), heads["segment"]), _each(iso, heads["entered_day"])
+    previous = _each(lambda segment: named_segment(bundle, segment) if segment else None, heads["previous"])
+    columns = zip(
+        rows.tolist(),
+        why,
+        segments,
+        previous,
+        entered,
+        heads["revision"].tolist(),
+        rounded_all(clear.margin),
+        _runners(bundle, table, clear.second),
+        clear.held.tolist(),
+        zip(*(rounded_all(column) for column in described.values()), strict=True),
+        strict=True,
+    )
     found = []
-    for i, ((segment, previous, entered, revision), features) in enumerate(zip(heads, figures, strict=True)):
-        customer = customers[rows[i]]
+    for row, (cause, headers), segment, before, since, revision, margin, second, held, figures in columns:
+        customer = customers[row]
         record = SegmentRecord(
             customer_id=customer,
-            segment=named_segment(bundle, segment),
-            previous=named_segment(bundle, previous) if previous else None,
-            cause=why[i][0],
+            segment=segment,
+            previous=before,
+            cause=cause,
             revision=revision,
             as_of=as_of,
-            entered_on=iso(entered),
-            margin=rounded(margins[i]),
-            second=_runner(bundle, table[i], seconds[i]),
-            held=held[i],
-            features=dict(zip(described, features, strict=True)),
-            model_version=bundle.version,
+            entered_on=since,
+            margin=margin,
+            second=second,
+            held=held,
+            features=dict(zip(names, figures, strict=True)),
+            model_version=version,
         )
-        found.append(Emission("segments", customer.encode(), msgspec.json.encode(record), why[i][1]))
+        found.append(Emission("segments", customer.encode(), _encode(record), headers))
     return found
 
 
-def _runner(bundle: Bundle, table: Floats, second: int) -> Runner | None:
-    """Return the second-best segment with its distance. table: (k,), the customer's distances."""
-    if second == NOWHERE:
-        return None
-    rival = bundle.segments[second]
-    return Runner(rival.id, rival.name, round(float(table[second]), 6))
+def _each(found: Callable[[int], T], values: npt.NDArray[Any]) -> list[T]:
+    """Return what a function gives for each of many numbers that are mostly the same few."""
+    raw: list[int] = values.tolist()
+    known = {value: found(value) for value in set(raw)}
+    return [known[value] for value in raw]
+
+
+def _runners(bundle: Bundle, table: Floats, second: Ints) -> list[Runner | None]:
+    """Return the second-best segments with their distances. table: (n, k), the customers' distances."""
+    if bundle.k == 1:
+        return [None] * len(second)
+    names = [(each.id, each.name) for each in bundle.segments]
+    distances = rounded_all(np.take_along_axis(table, np.maximum(second, 0)[:, None], axis=1)[:, 0])
+    return [
+        None if at == NOWHERE or distance is None else Runner(names[at][0], names[at][1], distance)
+        for at, distance in zip(second.tolist(), distances, strict=True)
+    ]
 
 
 def named_segment(bundle: Bundle | None, segment_id: int) -> Segment:
@@ -140,3 +171,15 @@ def named_segment(bundle: Bundle | None, segment_id: int) -> Segment:
 def rounded(value: float) -> float | None:
     """Return a figure as records and commands show it, to 10^-6; None for what is undefined (NaN)."""
     return None if isnan(value) else round(value, 6)
+
+
+def rounded_all(values: Floats) -> list[float | None]:
+    """Return `rounded` of each: what k / 10^6 is for a whole k beyond doubt, and one by one the rest."""
+    scaled = values * 1e6
+    whole = np.rint(scaled)
+    # Below 2^40 the product is off by less than 2^-13, so a thousandth from a half its rounding is that of the value.
+    sure = (np.abs(scaled) < _SURE) & (np.abs(np.abs(scaled - whole) - 0.5) > 1e-3)
+    found: list[float | None] = (whole / 1e6).tolist()
+    for row in np.flatnonzero(~sure).tolist():
+        found[row] = rounded(float(values[row]))
+    return found

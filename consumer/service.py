@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -30,10 +30,11 @@ from consumer.step import Mark
 from consumer.stored import read_json
 from consumer.transport.clients import CLIENTS
 from consumer.transport.kafka_admin import admin
-from consumer.transport.kafka_partitioner import partition_of
+from consumer.transport.kafka_partitioner import partition_of, partitions_of
 from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, SourceTuning
 from consumer.worker import Worker, never
 from features.codec import SCHEMA, NewerSchema
+from features.ledger import Ints
 from features.redis_generation import Binding, GenerationLoader, read_binding
 from features.redis_store import Client, RedisStore, connect, guarded
 from features.store import StoreRefused, StoreUnavailable
@@ -90,6 +91,11 @@ def local_partition_of(partitions: int) -> Callable[[str], int]:
         return partition_of(customer.encode(), partitions)
 
     return home
+
+
+def local_partitions_of(partitions: int) -> Callable[[Sequence[str]], Ints]:
+    """Return customers' ids -> int64 (n,), the partition of each."""
+    return lambda customers: partitions_of([customer.encode() for customer in customers], partitions)
 
 
 def check_binding(binding: Binding, facts: TopicFacts, settings: Settings, *, may_grow: bool = False) -> None:
@@ -221,7 +227,7 @@ def plan_of(settings: Settings, binding: Binding) -> Plan:
         zone=settings.zone,
         currency=settings.currency,
         partitions=binding.partitions,
-        partition_of=local_partition_of(binding.partitions),
+        partitions_of=local_partitions_of(binding.partitions),
         erasure_key=settings.erasure_key_bytes,
         refine_every_days=settings.refine_every_days,
         renewal=settings.renewal,

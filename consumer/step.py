@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -23,7 +24,7 @@ from consumer.scoring import anchors, emissions, first_days, move, republish, wi
 from consumer.stored import Count, Seconds
 from consumer.tally import Flows, Row, Total, totals_of
 from features.codec import MAX_SEEN, Seen, States, decode_states, encode_states
-from features.identity import position
+from features.identity import position, positions
 from features.ledger import Ints, Ledger, Lines, fold, from_lines, merge
 from features.moves import Moves, joined
 from features.transaction import DAY_SECONDS, Batch, Reason, Refusal
@@ -78,11 +79,16 @@ class Mark(msgspec.Struct, frozen=True):
     revision: Count
 
 
-def refuse_foreign(batch: Batch, partition: int, partition_of: Callable[[str], int]) -> Batch:
-    """Refuse the lines of customers whose key belongs to another partition: never two states of one customer."""
-    home = np.array([partition_of(customer) for customer in batch.customers] or [0]) == partition
+def refuse_foreign(batch: Batch, partition: int, partitions_of: Callable[[Sequence[str]], Ints]) -> Batch:
+    """Refuse the lines of customers whose key belongs to another partition: never two states of one customer.
+
+    partitions_of: customers' ids -> int64 (n,), where each is at home.
+    """
+    home = partitions_of(batch.customers) == partition
+    if home.all():
+        return batch
     controls = {c.customer for c in batch.controls if c.kind == "erase"}
-    astray = {c for c, at_home in zip(batch.customers, home, strict=False) if not at_home}
+    astray = {c for c, at_home in zip(batch.customers, home, strict=True) if not at_home}
     wrong_controls = [c for c in batch.controls if c.customer in astray & controls]
     if wrong_controls:
         detail = "an erasure for another partition"
@@ -104,7 +110,7 @@ def refuse_foreign(batch: Batch, partition: int, partition_of: Callable[[str], i
 
 def wanted(batch: Batch) -> list[str]:
     """Return the customers whose states a batch needs, each once, in the order of their first mention."""
-    return [batch.customers[owner] for owner in np.unique(batch.lines.owner)]
+    return [batch.customers[owner] for owner in np.unique(batch.lines.owner).tolist()]
 
 
 def step(
@@ -134,7 +140,7 @@ def _renumbered(batch: Batch) -> Batch:
     """Return the batch with owners 0 .. m-1, in the order of `wanted`."""
     owners, compact = np.unique(batch.lines.owner, return_inverse=True)
     lines = replace(batch.lines, owner=compact.astype(np.int64))
-    return replace(batch, customers=[batch.customers[owner] for owner in owners], lines=lines)
+    return replace(batch, customers=[batch.customers[owner] for owner in owners.tolist()], lines=lines)
 
 
 def _begin_lives(states: States, known: Flags, customers: Sequence[str], marks: Mapping[str, Mark]) -> None:
@@ -232,7 +238,6 @@ class _Change:
         self.context, self.batch, self.states = context, batch, states
         self.day, self.sweep = context.state.day, context.state.sweep
         self.touched, self.known = touched, known
-        self.positions = np.array([position(customer) for customer in batch.customers], np.int64)
         cursor = self.sweep.cursor
         passed = np.ones(len(known), np.bool_) if cursor is None else self.positions <= cursor
         self.counted = known & (passed | (states.heads["sweep"] == self.sweep.number))
@@ -244,6 +249,11 @@ class _Change:
         self.emissions: list[Emission] = []
         self.counters: Counter[str] = Counter()
         self.sample = b""
+
+    @cached_property
+    def positions(self) -> Ints:
+        """The customers' places in the sweep's order, int64 (n,): seldom asked for, and a hash each."""
+        return positions(self.batch.customers)
 
     def turn(self) -> None:
         """Let the customers whom the sweep has not reached yet turn their day before their event."""
@@ -280,11 +290,12 @@ class _Change:
         last = np.zeros(len(heads), np.int64)
         index = np.flatnonzero(accepted)
         np.maximum.at(last, self.batch.lines.owner[index], index)
-        causes = [_cause(self.batch.lines, int(last[row]), self.day) for row in rows]
-        of_moves = [cause for cause, row in zip(causes, rows, strict=True) if changed[row]]
+        causes = _causes(self.batch.lines, last[rows], self.day)
+        of_moves = [cause for cause, moves in zip(causes, changed[rows].tolist(), strict=True) if moves]
         self.moves.append(move(self.states, moved, labels[moved], of_moves, self.day, bundle.version))
         republish(self.states, np.flatnonzero(shown & ~changed))
-        why = [(c, event_headers(int(self.batch.offset[last[r]]))) for c, r in zip(causes, rows, strict=True)]
+        offsets = self.batch.offset[last[rows]].tolist()
+        why = [(cause, event_headers(offset)) for cause, offset in zip(causes, offsets, strict=True)]
         self.emissions += emissions(
             self.batch.customers, self.states, self.ledger, self.after, rows, why, self.day, bundle
         )
@@ -297,7 +308,7 @@ class _Change:
         rows = np.flatnonzero(self.touched)
         kept = replace(states, ledger=self.ledger, moves=joined(states.moves, self.moves))
         blobs = encode_states(kept, rows, self.context.rules.schema)
-        names = [batch.customers[row] for row in rows]
+        names = [batch.customers[row] for row in rows.tolist()]
         dead = tuple(sorted((*batch.refused, *refused), key=_by_offset))
         self.counters.update(lines=batch.records, applied=applied, repeated=repeated, guests=len(batch.guests))
         self.counters.update(seen_dropped=dropped)
@@ -323,7 +334,7 @@ class _Change:
             statistics=self.statistics,
             outbox=Outbox(tuple(self.emissions), dead),
             states=dict(zip(names, blobs, strict=True)),
-            created={batch.customers[row]: int(self.positions[row]) for row in rows if not self.known[row]},
+            created={batch.customers[row]: position(batch.customers[row]) for row in rows[~self.known[rows]].tolist()},
             sample=self.sample,
             touched=touched,
         )
@@ -399,10 +410,10 @@ def read_rows(data: bytes, d: int) -> tuple[Ints, Ints]:
     return table[:, 0], table[:, 1:]
 
 
-def _cause(lines: Lines, row: int, day: int) -> Cause:
-    if lines.day[row] < day:
-        return "late"
-    return "return" if lines.amount[row] < 0 else "purchase"
+def _causes(lines: Lines, rows: Indices, day: int) -> list[Cause]:
+    """Return what each of these lines is as the cause of a change."""
+    late, returned = (lines.day[rows] < day).tolist(), (lines.amount[rows] < 0).tolist()
+    return ["late" if old else "return" if back else "purchase" for old, back in zip(late, returned, strict=True)]
 
 
 def _by_offset(refusal: Refusal) -> int:

@@ -284,7 +284,7 @@ class Worker:
             currency=self._plan.currency,
             today=self._planner.today(lane),
         )
-        batch = refuse_foreign(batch, lane.partition, self._plan.partition_of)
+        batch = refuse_foreign(batch, lane.partition, self._plan.partitions_of)
         lane.take(batch, records, np.array(arrived, np.int64))
 
     def _apply_pauses(self) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -59,6 +60,9 @@ RECORD = np.dtype(
 )
 SEEN = np.dtype([("id", "<u8"), ("day", "<i4")])
 _MAX_U2 = 65_535
+_H, _R, _S, _M = HEAD.itemsize, RECORD.itemsize, SEEN.itemsize, MOVE.itemsize
+_CRC_OF_SOUND = 0x2144DF1C
+"""The CRC-32 of whatever ends in its own CRC-32, least byte first."""
 
 
 class InvalidState(Exception):
@@ -114,22 +118,24 @@ def decode_states(blobs: Sequence[bytes | None]) -> States:
     """
     present = np.array([i for i, blob in enumerate(blobs) if blob is not None], np.int64)
     raw = [blob for blob in blobs if blob is not None]
-    for index, blob in zip(present, raw, strict=True):
-        _check(int(index), blob)
     heads = blank_heads(len(blobs))
-    found = np.frombuffer(b"".join([blob[: HEAD.itemsize] for blob in raw]), HEAD)
+    buffer, bounds = b"".join(raw), _bounds(np.fromiter(map(len, raw), np.int64, len(raw)))
+    found = _sound_heads(present, raw, buffer, bounds)
     heads[present] = found
-    ends = HEAD.itemsize + found["records"].astype(np.int64) * RECORD.itemsize
-    records = np.frombuffer(b"".join([b[HEAD.itemsize : e] for b, e in zip(raw, ends, strict=True)]), RECORD)
-    last = ends + found["seen"].astype(np.int64) * SEEN.itemsize
-    seen = np.frombuffer(b"".join([b[e:s] for b, e, s in zip(raw, ends, last, strict=True)]), SEEN)
+    record_at = bounds[:-1] + HEAD.itemsize
+    seen_at = record_at + found["records"].astype(np.int64) * RECORD.itemsize
+    move_at = seen_at + found["seen"].astype(np.int64) * SEEN.itemsize
+    seen = _read(buffer, SEEN, _places(seen_at, found["seen"], SEEN.itemsize))
     states = States(
         heads,
-        _ledger(np.repeat(present, found["records"]), records),
+        _ledger(
+            np.repeat(present, found["records"]),
+            _read(buffer, RECORD, _places(record_at, found["records"], RECORD.itemsize)),
+        ),
         _seen(present, found, seen),
         Moves(
             np.repeat(present, found["moves"]),
-            np.frombuffer(b"".join([b[s:-4] for b, s in zip(raw, last, strict=True)]), MOVE),
+            _read(buffer, MOVE, _places(move_at, found["moves"], MOVE.itemsize)),
         ),
     )
     _check_contents(states)
@@ -143,35 +149,88 @@ def encode_states(states: States, chosen: Ints, schema: int | None = None) -> li
     A schema that knows no moves drops them.
     """
     ledger, seen, moves = states.ledger, states.seen, states.moves
-    records = np.empty(len(ledger), RECORD)
-    for name in ("order", "net", "units", "day"):
-        records[name] = getattr(ledger, name)
-    records["lines"] = np.minimum(ledger.lines, _MAX_U2)  # saturates: min(a + b, cap) stays order-free
-    records["orders"] = np.minimum(ledger.orders, _MAX_U2)
-    ids = np.empty(len(seen.id), SEEN)
-    ids["id"], ids["day"] = seen.id, seen.day
-    bounds = np.r_[chosen, chosen + 1]
-    record_at = np.asarray(np.searchsorted(ledger.owner, bounds))
-    seen_at = np.asarray(np.searchsorted(seen.owner, bounds))
-    move_at = np.asarray(np.searchsorted(moves.owner, bounds))
-    n = len(chosen)
     heads = states.heads[chosen]
     heads["schema"] = np.maximum(heads["schema"], SCHEMA if schema is None else schema)
-    move_at[n:] = np.where(heads["schema"] >= SCHEMA_OF_MOVES, move_at[n:], move_at[:n])
-    heads["records"] = record_at[n:] - record_at[:n]
-    heads["seen"] = seen_at[n:] - seen_at[:n]
-    heads["moves"] = move_at[n:] - move_at[:n]
-    head_bytes, record_bytes, seen_bytes, move_bytes = (each.tobytes() for each in (heads, records, ids, moves.records))
-    h, r, s, m = HEAD.itemsize, RECORD.itemsize, SEEN.itemsize, MOVE.itemsize
-    spans = [(at[:n] * size).tolist() for at, size in ((record_at, r), (seen_at, s), (move_at, m))]
-    stops = [(at[n:] * size).tolist() for at, size in ((record_at, r), (seen_at, s), (move_at, m))]
-    blobs = []
-    for i, (r0, r1, s0, s1, m0, m1) in enumerate(
-        zip(spans[0], stops[0], spans[1], stops[1], spans[2], stops[2], strict=True)
-    ):
-        body = head_bytes[i * h : i * h + h] + record_bytes[r0:r1] + seen_bytes[s0:s1] + move_bytes[m0:m1]
-        blobs.append(body + crc32(body).to_bytes(4, "little"))
-    return blobs
+    first_record, heads["records"] = _rows_of(ledger.owner, chosen)
+    first_seen, heads["seen"] = _rows_of(seen.owner, chosen)
+    first_move, counts = _rows_of(moves.owner, chosen)
+    heads["moves"] = np.where(heads["schema"] >= SCHEMA_OF_MOVES, counts, 0)
+    rows, ids = _places(first_record, heads["records"]), _places(first_seen, heads["seen"])
+    records, events = np.empty(len(rows), RECORD), np.empty(len(ids), SEEN)
+    for name in ("order", "net", "units", "day"):
+        records[name] = getattr(ledger, name)[rows]
+    records["lines"] = np.minimum(ledger.lines[rows], _MAX_U2)  # saturates: min(a + b, cap) stays order-free
+    records["orders"] = np.minimum(ledger.orders[rows], _MAX_U2)
+    events["id"], events["day"] = seen.id[ids], seen.day[ids]
+    sizes = [heads[name].astype(np.int64) * of for name, of in (("records", _R), ("seen", _S), ("moves", _M))]
+    bounds = _bounds(_H + sizes[0] + sizes[1] + sizes[2] + 4)
+    buffer = bytearray(int(bounds[-1]))
+    at = bounds[:-1]
+    _write(buffer, at, heads)
+    _write(buffer, _places(at + _H, heads["records"], _R), records)
+    _write(buffer, _places(at + _H + sizes[0], heads["seen"], _S), events)
+    _write(
+        buffer,
+        _places(at + _H + sizes[0] + sizes[1], heads["moves"], _M),
+        moves.records[_places(first_move, heads["moves"])],
+    )
+    spans, whole = list(pairwise(bounds.tolist())), memoryview(buffer)
+    _write(buffer, bounds[1:] - 4, np.array([crc32(whole[start : end - 4]) for start, end in spans], "<u4"))
+    data = bytes(buffer)
+    return [data[start:end] for start, end in spans]
+
+
+def _rows_of(owner: Ints, chosen: Ints) -> tuple[Ints, Ints]:
+    """Return where each chosen customer's rows begin in a column sorted by owner, and how many there are."""
+    first, stop = np.searchsorted(owner, chosen), np.searchsorted(owner, chosen, side="right")
+    return first, stop - first
+
+
+def _bounds(lengths: Ints) -> Ints:
+    """Return where things of these lengths begin, laid one behind the other, and at last where they end."""
+    bounds: Ints = np.r_[0, np.cumsum(lengths)]
+    return bounds
+
+
+def _places(first: Ints, counts: npt.NDArray[Any], size: int = 1) -> Ints:
+    """Return the places first, first + size, ... of `counts` things each, for each of many groups: int64 (sum,)."""
+    counts = counts.astype(np.int64)
+    before = np.cumsum(counts) - counts
+    places: Ints = np.repeat(first - before * size, counts) + np.arange(int(counts.sum())) * size
+    return places
+
+
+def _overlaid(buffer: bytes | bytearray, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return a view of a buffer in which element i begins at byte i; elements overlap."""
+    return np.ndarray((max(0, len(buffer) - dtype.itemsize + 1),), dtype, buffer, strides=(1,))
+
+
+def _read(buffer: bytes, dtype: np.dtype[Any], places: Ints) -> npt.NDArray[Any]:
+    return _overlaid(buffer, dtype)[places]
+
+
+def _write(buffer: bytearray, places: Ints, values: npt.NDArray[Any]) -> None:
+    _overlaid(buffer, values.dtype)[places] = values
+
+
+def _sound_heads(present: Ints, raw: Sequence[bytes], buffer: bytes, bounds: Ints) -> npt.NDArray[np.void]:
+    """Return the heads of stored states that may be trusted as bytes. Raises as `decode_states` does."""
+    lengths = np.diff(bounds)
+    sound = (lengths >= _H + 4).all() and set(map(crc32, raw)) <= {_CRC_OF_SOUND}
+    heads = _read(buffer, HEAD, bounds[:-1]) if sound else blank_heads(0)
+    schema, moves = heads["schema"], heads["moves"]
+    if sound:
+        expected = (
+            _H
+            + 4
+            + sum(heads[name].astype(np.int64) * of for name, of in (("records", _R), ("seen", _S), ("moves", _M)))
+        )
+        odd = (schema < 1) | (schema > SCHEMA) | ((schema < SCHEMA_OF_MOVES) & (moves > 0)) | (moves > MAX_MOVES)
+        sound = not (odd | (expected != lengths)).any()
+    if not sound:
+        for index, blob in zip(present.tolist(), raw, strict=True):
+            _check(index, blob)
+    return heads
 
 
 def _check(index: int, blob: bytes) -> None:

@@ -146,8 +146,18 @@ def fold(ledger: Ledger, cap: int = MAX_ORDERS) -> Ledger:
     of any size fold to the same. What is lost is the identity of the folded orders: one that spans days
     counts once for each day with a positive net, and so does a line that comes later still.
     """
-    if not len(ledger) or np.bincount(ledger.owner).max() <= cap:
+    counts = np.bincount(ledger.owner)
+    if not len(ledger) or counts.max() <= cap:
         return ledger
+    over = counts[ledger.owner] > cap
+    folded, others = _folded(ledger.take(over), cap), ledger.take(~over)
+    by_owner = np.argsort(np.concatenate([others.owner, folded.owner]), kind="stable")
+    pairs = ((getattr(others, f.name), getattr(folded, f.name)) for f in fields(ledger))
+    return Ledger(*(np.concatenate(pair)[by_owner] for pair in pairs))
+
+
+def _folded(ledger: Ledger, cap: int) -> Ledger:
+    """Fold customers all of whom have more than `cap` records."""
     whole = np.flatnonzero(ledger.order != FOLDED)
     newest_first = whole[np.lexsort((ledger.order[whole], -ledger.day[whole], ledger.owner[whole]))]
     owners = ledger.owner[newest_first]

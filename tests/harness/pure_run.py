@@ -259,7 +259,9 @@ class PureRun:
             currency="GBP",
             today=FAR,
         )
-        rest = refuse_foreign(batch, part.number, self.home)
+        rest = refuse_foreign(
+            batch, part.number, lambda customers: np.array([self.home(c) for c in customers], np.int64)
+        )
         while True:
             piece = cut(rest, part.state, self.rules)
             if piece.now.records:

@@ -275,7 +275,7 @@ class World:
             zone=ZoneInfo("UTC"),
             currency="GBP",
             partitions=self.partitions,
-            partition_of=self.home,
+            partitions_of=lambda customers: np.array([self.home(each) for each in customers], np.int64),
             erasure_key=b"key",
             instance=self.instance,
             renewal=self.renewal,
