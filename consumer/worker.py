@@ -4,8 +4,8 @@
       look        now and then: what does the operator ask? is the store where idle lanes left it? do records come?
     2 take over   partitions that are newly ours, or that failed (PROTOCOL B, consumer.takeover)
     3 plan        each lane's next unit: events of its day, a sweep's chunk, or nothing; load its states
-    4 decide      pure: consumer.step, consumer.sweep, consumer.erasure
-    5 commit      one fenced script a partition (PROTOCOL A2)
+    4 decide      pure: consumer.step, consumer.sweep, consumer.erasure; lane after lane
+    5 commit      one fenced script a partition (PROTOCOL A2), written while 4 goes on with the next lane; all answered
     6 publish     one Kafka transaction: outboxes, dead letters, offsets (PROTOCOL A3)
     7 lead        the owner of partition 0 makes the day's model (PROTOCOL C6)
 
@@ -16,7 +16,8 @@ lane away; it is taken over again from what Redis and Kafka then say.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from itertools import chain
 
 import msgspec
@@ -62,6 +63,8 @@ WAITING_POLL_S = 0.02
 RETRY_S = 0.5
 ALARM_RETRY_S = 5.0
 ASK_S = 5.0
+STORE_CALLS = 8
+"""So many calls of the store may be under way at once; they wait, and take no part in deciding."""
 LED_FOR_S = 1.0
 """So long the day's model counts as made before the registry is asked again: it may have lost it (FAULTS 8)."""
 TRANSACTION_RETRY_S = 0.1
@@ -82,6 +85,7 @@ class Worker:
     """One member of the group. Not thread-safe but for `stop`.
 
     now: POSIX seconds, which may step back: for days. elapsed: seconds that never do: for every deadline (FAULTS 30).
+    background: where Redis is waited for while the next partition is decided; None: a few threads.
     """
 
     def __init__(
@@ -92,8 +96,10 @@ class Worker:
         now: Callable[[], float] = time.time,
         elapsed: Callable[[], float] = time.monotonic,
         crash_point: Callable[[str], None] = never,
+        background: Executor | None = None,
     ) -> None:
         self._parts, self._plan = parts, plan
+        self._background = background or ThreadPoolExecutor(STORE_CALLS, "store")
         self._now, self._elapsed, self._crash_point = now, elapsed, crash_point
         self._observer = parts.observer
         self._takeover = Takeover(parts, plan, crash_point)
@@ -143,6 +149,7 @@ class Worker:
 
     def close(self) -> None:
         """Leave the group; what is unpublished is taken over by whoever comes next."""
+        self._background.shutdown()
         self._parts.source.close()
         self._parts.sink.close()
         self._parts.reader.close()
@@ -182,10 +189,9 @@ class Worker:
                 self._watch_for_stalls()
                 self._take_over()  # 2
                 if not self._stopping:  # the signal came while we waited for a broker: nothing is begun any more
-                    prepared = self._prepare()  # 3, 4
-                    if prepared:
-                        ready = self._elapsed()
-                        self._finish(self._commit(prepared), began, polled, ready)  # 5, 6
+                    sent = self._send(self._prepare())  # 3, 4, 5
+                    ready = self._elapsed()
+                    self._finish(self._written(sent), began, polled, ready)  # 5, 6
                     self._lead()  # 7
         except GenerationGone as error:
             raise self._without_state(error) from error
@@ -437,27 +443,28 @@ class Worker:
 
     # 3 -- plan and load --------------------------------------------------------------------------------
 
-    def _prepare(self) -> list[Lane]:
-        """Give every lane that can go on a prepared commit; return these lanes."""
+    def _prepare(self) -> Iterator[Lane]:
+        """Give every lane that can go on a prepared commit, and yield it; the states of the others come meanwhile."""
         now = self._elapsed()
         self._planner.begin_turn()
         if now < self._store_retry_at or not (self._lanes and self._open_sink()):
-            return []
+            return
         ready = [lane for lane in self._lanes.values() if now >= lane.retry_at]
         # A commit of unknown outcome comes first, unchanged: nothing else may follow its parent.
-        open_ends = [lane for lane in ready if lane.prepared is not None]
+        yield from [lane for lane in ready if lane.prepared is not None]
         units = {lane.partition: unit for lane in ready if lane.prepared is None and (unit := self._unit(lane))}
         names = {p: wanted(unit.piece.now) for p, unit in units.items() if isinstance(unit, Events)}
         for partition, unit in units.items():
             if isinstance(unit, Events) and unit.piece.control is not None and unit.piece.control.kind == "erase":
                 names[partition] = [unit.piece.control.customer]
-        loaded = self._parts.store.load(names)
-        if units:
-            self._crash_point("after_load")
+        load = self._parts.store.load
+        loading = {p: self._background.submit(load, {p: wanted_of}) for p, wanted_of in names.items()}
         for partition, unit in units.items():
             lane = self._lanes[partition]
+            blobs = loading[partition].result()[partition] if partition in loading else []
+            self._crash_point("after_load")
             try:
-                decision = self._decider.decide(lane, unit, loaded.get(partition, []))
+                decision = self._decider.decide(lane, unit, blobs)
             except InvalidState as error:
                 named = unit.chunk.ids if isinstance(unit, Sweeping) else names[partition]
                 hashed = keyed_hash(self._plan.erasure_key, named[error.index])[:16]
@@ -467,7 +474,7 @@ class Worker:
                 self._block(lane, str(error))
                 continue
             lane.prepared = as_commit(lane, unit, decision, self._plan.rules.history_days)
-        return open_ends + [lane for p, lane in self._lanes.items() if p in units and lane.prepared is not None]
+            yield lane
 
     def _unit(self, lane: Lane) -> Unit | None:
         try:
@@ -478,20 +485,37 @@ class Worker:
 
     # 5 -- commit ---------------------------------------------------------------------------------------
 
-    def _commit(self, lanes: Iterable[Lane]) -> list[Lane]:
-        """Write the prepared commits to Redis; return the lanes whose script succeeded."""
-        written = []
-        for lane in lanes:
-            assert lane.prepared is not None
-            try:
+    def _send(self, lanes: Iterable[Lane]) -> list[tuple[Lane, Future[None]]]:
+        """Send each prepared commit to Redis as soon as it is there; it is written while the next lane is decided.
+
+        Returns when all are answered, whatever the answers are: nothing is in flight when the next turn begins.
+        """
+        sent: list[tuple[Lane, Future[None]]] = []
+        try:
+            for lane in lanes:
+                assert lane.prepared is not None
+                if any(_is_silent(future) for _, future in sent):
+                    break  # a store that is silent for all would hold the turn for a timeout each
                 if lane.prepared.commit.begins and not self._keep_model(lane):
                     continue
-                self._parts.store.commit(lane.partition, lane.prepared.commit)
+                write = self._parts.store.commit
+                sent.append((lane, self._background.submit(write, lane.partition, lane.prepared.commit)))
+                self._crash_point("mid_commit")
+        finally:
+            # Where a later lane failed, those sent before keep what they prepared: an outcome unknown, as any other.
+            wait([future for _, future in sent])
+        return sent
+
+    def _written(self, sent: Iterable[tuple[Lane, Future[None]]]) -> list[Lane]:
+        """Return the lanes whose script succeeded."""
+        written = []
+        for lane, future in sent:
+            assert lane.prepared is not None
+            try:
+                future.result()
             except StoreUnavailable as error:
-                # The outcome is unknown: the very same commit is tried again, which is safe (A2). The other lanes wait
-                # too: a store that is silent for all would hold the turn for a timeout each.
+                # The outcome is unknown: the very same commit is tried again, which is safe (A2).
                 self._store_failed(f"committing partition {lane.partition}", error)
-                break
             except (Fenced, OutOfStep) as error:
                 self._observer.trouble(f"committing partition {lane.partition}", error)
                 self._abandon([lane])
@@ -636,3 +660,7 @@ class Worker:
             self._watch.look(day, self._plan.partitions)
         except (InvalidKey, ValueError) as error:
             self._observer.trouble("judging the day's orders", error)
+
+
+def _is_silent(answer: Future[None]) -> bool:
+    return answer.done() and isinstance(answer.exception(), StoreUnavailable)

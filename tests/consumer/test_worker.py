@@ -14,6 +14,7 @@ from tests.harness.world import FIRST_DAY, World, line, shopping
 
 POINTS = (
     "after_load",
+    "mid_commit",
     "after_commit",
     "mid_transaction",
     "after_publish",

@@ -38,6 +38,7 @@ NAMES = ("c0", "c5", "c1", "c4", "c2", "c7")
 NEWCOMERS = ("n0", "n4")
 POINTS = (
     "after_load",
+    "mid_commit",
     "after_commit",
     "mid_transaction",
     "after_publish",

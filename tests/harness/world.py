@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,7 @@ from tests.harness.memory_kafka import Crash, MemoryKafka
 from tests.harness.memory_producer import MemoryCluster
 from tests.harness.memory_store import Journal, MemoryStore
 
+T = TypeVar("T")
 TOPICS = Topics("transactions", "customer-segments", "transactions-dead-letters", "customer-erasures")
 GROUP = "g"
 FIRST_DAY = date(2024, 3, 1)
@@ -169,6 +171,19 @@ class CrashPlan:
                 raise Crash(point)
 
 
+class InOrder(Executor):
+    """Makes each call at once and in the caller's thread, so that a schedule repeats."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Return what became of the call."""
+        made: Future[T] = Future()
+        try:
+            made.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 -- whoever asks for the result is told
+            made.set_exception(error)
+        return made
+
+
 class World:
     """Everything but the workers outlives a crash."""
 
@@ -280,7 +295,7 @@ class World:
             instance=self.instance,
             renewal=self.renewal,
         )
-        made = Worker(parts, plan, now=self.clock, elapsed=self.clock.elapsed, crash_point=point)
+        made = Worker(parts, plan, now=self.clock, elapsed=self.clock.elapsed, crash_point=point, background=InOrder())
         self.workers.append(made)
         return made
 
