@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     )
     erasure_key_file: str | None = Field(None, description="File that holds it instead.")
     max_poll_records: int = Field(
-        5_000, ge=1, le=100_000, description="Events a poll; fewer cost throughput, more cost latency and memory."
+        20_000, ge=1, le=100_000, description="Events a poll; fewer cost throughput, more cost latency and memory."
     )
     session_timeout_s: float = Field(
         20.0,

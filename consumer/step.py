@@ -25,7 +25,7 @@ from consumer.stored import Count, Seconds
 from consumer.tally import Flows, Row, Total, totals_of
 from features.codec import MAX_SEEN, Seen, States, decode_states, encode_states
 from features.identity import position, positions
-from features.ledger import Ints, Ledger, Lines, fold, from_lines, merge
+from features.ledger import Hashes, Ints, Ledger, Lines, fold, from_lines, merge
 from features.moves import Moves, joined
 from features.transaction import DAY_SECONDS, Batch, Reason, Refusal
 from features.vector import Flags
@@ -110,7 +110,7 @@ def refuse_foreign(batch: Batch, partition: int, partitions_of: Callable[[Sequen
 
 def wanted(batch: Batch) -> list[str]:
     """Return the customers whose states a batch needs, each once, in the order of their first mention."""
-    return [batch.customers[owner] for owner in np.unique(batch.lines.owner).tolist()]
+    return [batch.customers[owner] for owner in _mentioned(batch).tolist()]
 
 
 def step(
@@ -138,9 +138,16 @@ def step(
 
 def _renumbered(batch: Batch) -> Batch:
     """Return the batch with owners 0 .. m-1, in the order of `wanted`."""
-    owners, compact = np.unique(batch.lines.owner, return_inverse=True)
-    lines = replace(batch.lines, owner=compact.astype(np.int64))
+    owners = _mentioned(batch)
+    compact = np.zeros(len(batch.customers), np.int64)
+    compact[owners] = np.arange(len(owners))
+    lines = replace(batch.lines, owner=compact[batch.lines.owner])
     return replace(batch, customers=[batch.customers[owner] for owner in owners.tolist()], lines=lines)
+
+
+def _mentioned(batch: Batch) -> Indices:
+    """Return the owners of the batch's lines, sorted, each once."""
+    return np.flatnonzero(np.bincount(batch.lines.owner, minlength=len(batch.customers)))
 
 
 def _begin_lives(states: States, known: Flags, customers: Sequence[str], marks: Mapping[str, Mark]) -> None:
@@ -205,6 +212,9 @@ def _repeated(lines: Lines, good: Flags, seen: Seen) -> Flags:
         return repeated
     owner = np.r_[seen.owner, lines.owner[with_id]]
     event = np.r_[seen.id, lines.event_id[with_id]]
+    in_order = np.sort(event)
+    if not (in_order[1:] == in_order[:-1]).any():
+        return repeated
     # A stable sort keeps what was seen before the batch, and the batch's own order, in front.
     order = np.lexsort((np.arange(len(owner)), event, owner))
     again = np.zeros(len(owner), np.bool_)
@@ -221,7 +231,7 @@ def _remember(seen: Seen, applied: Lines, context: Context) -> tuple[Seen, int]:
     day = np.r_[seen.day, np.full(int(fresh.sum()), context.state.day)]
     young = day >= context.state.day - context.rules.dedupe_days
     owner, event, day = owner[young], event[young], day[young]
-    order = np.lexsort((event, -day, owner))
+    order = _by_owner_newest_first(owner, day, event)
     owner, event, day = owner[order], event[order], day[order]
     counts = np.bincount(owner) if len(owner) else np.zeros(0, np.int64)
     if not len(counts) or counts.max() <= MAX_SEEN:
@@ -229,6 +239,19 @@ def _remember(seen: Seen, applied: Lines, context: Context) -> tuple[Seen, int]:
     rank = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     kept = rank < MAX_SEEN
     return Seen(owner[kept], event[kept], day[kept]), int((~kept).sum())
+
+
+def _by_owner_newest_first(owner: Ints, day: Ints, event: Hashes) -> Indices:
+    """Return the order by owner, then day from the newest, then id."""
+    age = day.max(initial=0) - day
+    spans = int(age.max(initial=0)) + 1
+    group = (owner * spans + age).astype(np.uint64)
+    bits = 64 - int(group.max(initial=0)).bit_length()
+    # One sort by the group and as much of the id as there is room for: nearly always all that it takes.
+    key = (group << np.uint64(bits)) | (event >> np.uint64(64 - bits)) if bits < 64 else event
+    order = np.argsort(key)
+    key = key[order]
+    return order if (key[1:] > key[:-1]).all() else np.lexsort((event, group))
 
 
 class _Change:

@@ -141,9 +141,10 @@ def _local_seconds(moments: list[datetime], zone: ZoneInfo) -> Ints:
     moments = moments if not naive.any() else [each if each.tzinfo else each.replace(tzinfo=UTC) for each in moments]
     seconds = np.floor(np.array([moment.timestamp() for moment in moments], np.float64)).astype(np.int64)
     sound = (seconds >= 0) & (seconds < _LATEST_S)
-    spans, which = np.unique(np.where(naive | ~sound, -1, seconds // _SPAN_S), return_inverse=True)
-    offsets = np.array([_offset(zone, span) if span >= 0 else 0 for span in spans.tolist()], np.int64)
-    return np.where(sound, np.maximum(seconds + offsets[which], -1), -1)
+    spans = np.where(naive | ~sound, -1, seconds // _SPAN_S).tolist()
+    offset = {span: _offset(zone, span) if span >= 0 else 0 for span in set(spans)}
+    offsets = np.fromiter(map(offset.__getitem__, spans), np.int64, len(spans))
+    return np.where(sound, np.maximum(seconds + offsets, -1), -1)
 
 
 def _offset(zone: ZoneInfo, span: int) -> int:

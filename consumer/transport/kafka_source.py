@@ -57,7 +57,7 @@ class SourceTuning:
     metadata_age_s: so often the topic's id and partitions are asked for; how long a topic made anew may go unnoticed.
     """
 
-    max_poll_records: int = 5_000
+    max_poll_records: int = 20_000
     max_partition_fetch_bytes: int = 4 << 20
     fetch_max_bytes: int = 32 << 20
     session_timeout_s: float = 20.0

@@ -247,20 +247,13 @@ class LibrdkafkaSource:
         if first is None:
             return
         messages = [first, *self._consumer.consume(most - 1, 0)] if most > 1 else [first]
-        held, failed = self._held, None
+        held, failed, make = self._held, None, tuple.__new__
         for message in messages:
             if message.error() is not None:
                 failed = self._told(message) or failed
             elif (records := held.get(message.partition())) is not None:  # type: ignore[arg-type]  # None in errors alone
-                records.append(
-                    InputRecord(
-                        message.offset(),  # type: ignore[arg-type]
-                        message.timestamp()[1],
-                        message.key(),
-                        message.value(),
-                        headers_of(message),
-                    )
-                )
+                columns = message.offset(), message.timestamp()[1], message.key(), message.value(), headers_of(message)
+                records.append(make(InputRecord, columns))  # what the class's own __new__ does, at a third of its cost
         if failed is not None:
             raise failed
 
