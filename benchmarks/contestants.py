@@ -27,7 +27,7 @@ CACHE = REPOSITORY / ".cache" / "peers"
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """guarantee: what it promises as it runs here; slow: it gets a tenth of the events."""
+    """guarantee: what it promises as it runs here; slow: it gets a share of the events."""
 
     name: str
     kind: Literal["raw", "ours", "python", "java"]

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arena import Arena, Cause, Content
+from benchmarks.arena import Arena, Cause, Content, ContestError
 from benchmarks.oracle import Model, State
 from benchmarks.stream import PARTITIONS, Line
 from consumer.transport.kafka_partitioner import partition_of
@@ -61,17 +61,20 @@ class Namespace:
             tuple(tuple((x - m) / s for x, m, s in zip(c, mean, scale, strict=True)) for c in centroids),
         )
 
-    def differences(self, expected: Mapping[str, State]) -> list[str]:
-        """Return what `verify` finds, and whose stored features are not the oracle's. The worker must be down."""
+    def verify(self) -> list[str]:
+        """Return what `segmenter verify` finds, which recomputes everything. The worker must be down."""
         verdict = json.loads(self._segmenter("verify", "history.csv", "--json", fails=True))
         kinds = ("state_differences", "output_differences", "revision_errors")
-        wrong = [f"verify: {verdict[kind]} {kind}" for kind in kinds if verdict[kind]]
+        return [f"verify: {verdict[kind]} {kind}" for kind in kinds if verdict[kind]]
+
+    def other_states(self, expected: Mapping[str, State]) -> list[str]:
+        """Return whose stored features are not the expected ones. The worker must be down."""
         file = self._directory / f"{self._name}.csv"
         self._segmenter("export", "--out", str(file))
         with file.open(encoding="utf-8") as rows:
             found = {row["customer_id"]: _state(row) for row in csv.DictReader(rows)}
         pairs = [(each, expected.get(each), found.get(each)) for each in sorted(expected.keys() | found.keys())]
-        return [*wrong, *(f"{each}: {stored} instead of {his}" for each, his, stored in pairs if stored != his)]
+        return [f"{each}: {stored} instead of {his}" for each, his, stored in pairs if stored != his]
 
     def _segmenter(self, *words: str, fails: bool = False) -> str:
         """Run a command on every core and return what it prints. fails: exit code 1 is an answer."""
@@ -85,7 +88,7 @@ class Namespace:
             check=False,
         )
         if done.returncode > fails:
-            raise RuntimeError(f"segmenter {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
+            raise ContestError(f"segmenter {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
 
