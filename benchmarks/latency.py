@@ -247,7 +247,7 @@ def measure(bench: Bench, client: str, load: Load) -> dict[str, object]:
     last = bench.echo(client, load)
     echo = Receipts(first.scheduled + last.scheduled, first.received + last.received).told()
     print(f"{client:13} echo  {echo}", flush=True)
-    ratios = {
+    ratios: dict[str, object] = {
         "p50_over_echo": round(quiet["p50"] / echo["p50"], 2),
         "p99_over_echo": round(quiet["p99"] / echo["p99"], 2),
         "p99_swept_over_quiet": round(swept["p99"] / quiet["p99"], 2),

@@ -1,0 +1,165 @@
+"""What grows with the customers, and what must not: memory, events a second, the sweep.
+
+    python -m benchmarks.growth [--sizes 10000 100000 1000000] [--events 200000] [--history PATH]
+
+For each size one worker on a namespace of its own: a sweep of everybody, then one day's events, sent beforehand. Each
+event is of another customer as long as there are some, every customer has one order a day, and a poll takes 5,000
+events, so that a batch touches as many customers whatever their number. Printed: bytes of the store a customer,
+customers a second and a core of the worker (CPU seconds) in the sweep, events a second, and the worker's memory at its
+end. From a line through the sizes follows what 10 million would take. `segmenter verify` ends each size.
+
+PATH (UCI Online Retail): bytes of the store a real customer, after `segmenter bootstrap`. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.crowd import Crowd, write_history
+from consumer.transport.kafka_settings import KafkaSettings
+from consumer.transport.kafka_writer import EventWriter
+from tests.harness.broker import find_broker, make_broker
+from tests.harness.footprint import cpu_s, footprint
+from tests.harness.store import find_store, make_store
+
+DAY = date(2024, 3, 1)
+POLL = 5_000
+FROM_PAPER = 10_000_000
+STEP_S = 0.02
+PATIENCE_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """One namespace. swept_cpu: customers a CPU second of the worker; store_us: the store's CPU a customer meanwhile;
+    event_us: the worker's CPU an event; rss: bytes of the worker at the end.
+    """
+
+    customers: int
+    bytes_a_customer: float
+    swept_s: float
+    swept_cpu: float
+    store_us: float
+    events_s: float
+    event_us: float
+    rss: int
+
+
+def events(customers: int, count: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keys and values of one day's events: every customer in turn, in an order without sense."""
+    order = np.random.default_rng(2).permutation(customers)
+    for n in range(count):
+        who, second = str(order[n % customers]), n * 86_399 // count
+        event = {
+            "event_id": f"e{n}",
+            "invoice_no": f"i-{who}",
+            "stock_code": "85123A",
+            "quantity": 1 + n % 9,
+            "unit_price": 2.55,
+            "invoice_date": f"{DAY}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z",
+            "customer_id": who,
+            "country": "United Kingdom",
+        }
+        yield who.encode(), json.dumps(event).encode()
+
+
+def grown(kafka: str, store: str, directory: Path, customers: int, count: int) -> Size:
+    """Measure one size."""
+    write_history(directory / "history.csv", customers, DAY)
+    settings = {"SEGMENTER_CLOCK": "event", "SEGMENTER_KAFKA_CLIENT": "librdkafka"}
+    crowd = Crowd(kafka, store, directory, settings | {"SEGMENTER_MAX_POLL_RECORDS": str(POLL)})
+    used = crowd.bootstrap("history.csv")
+    with EventWriter(KafkaSettings(kafka), crowd.input) as writer:
+        for key, value in events(customers, count):
+            writer.send(key, value)
+    server = crowd.server_pid()
+    with crowd.worker() as worker:
+        looks: list[tuple[float, float, float, int, int]] = []
+        """Moment, CPU of the worker and of the store; how many sweeps have ended, and how many events were applied."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not looks or looks[-1][4] < count:
+            if worker.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the worker ended ({worker.poll()}) or is stuck: see {directory}/worker.log")
+            time.sleep(STEP_S)
+            states = crowd.states()
+            begun = any(state.sweep.number for state in states)
+            ended = min(state.sweep.number - (not state.sweep.ended) for state in states)
+            applied = sum(state.applied for state in states)
+            if begun:
+                looks.append((time.monotonic(), cpu_s(worker.pid), cpu_s(server), ended, applied))
+        rss = footprint(worker.pid).rss
+    crowd.check("history.csv")
+    first = looks[0]
+    swept = next(look for look in looks if look[3] >= 1)
+    fed = next(look for look in looks if look[4] >= count // 10)
+    last, done = looks[-1], count - fed[4]
+    return Size(
+        customers,
+        round(used / customers, 1),
+        round(swept[0] - first[0], 2),
+        round(customers / max(swept[1] - first[1], 0.01)),
+        round((swept[2] - first[2]) / customers * 1e6, 2),
+        round(done / (last[0] - fed[0])),
+        round((last[1] - fed[1]) / done * 1e6, 1),
+        rss,
+    )
+
+
+def on_paper(sizes: Sequence[Size]) -> dict[str, float]:
+    """Return what `FROM_PAPER` customers take, from a line through the sizes: GB of the store, seconds of a sweep."""
+    customers = np.array([size.customers for size in sizes], float)
+    memory = np.array([size.customers * size.bytes_a_customer for size in sizes])
+    sweeps = np.array([size.swept_s for size in sizes])
+    gb, seconds = (float(np.polyval(np.polyfit(customers, column, 1), FROM_PAPER)) for column in (memory / 1e9, sweeps))
+    return {"customers": FROM_PAPER, "store_gb": round(gb, 2), "swept_s": round(seconds, 1)}
+
+
+def real(kafka: str, store: str, directory: Path, history: Path) -> float:
+    """Return the bytes of the store a customer of a real history."""
+    shutil.copy(history, directory / history.name)
+    crowd = Crowd(kafka, store, directory, {"SEGMENTER_CLOCK": "event"})
+    used = crowd.bootstrap(history.name)
+    customers = sum(int(crowd.redis.zcard(key)) for key in crowd.redis.scan_iter(f"{{{crowd.name}:*:index"))
+    return round(used / customers, 1)
+
+
+def main() -> None:
+    """Print each size as it ends, and JSON at last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--history", type=Path)
+    given = parser.parse_args()
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SEGMENTER_TEST_")}
+    found: dict[str, object] = {}
+    sizes: list[Size] = []
+    with make_broker(find_broker(own)) as broker, make_store(find_store(own)) as store:
+        if given.history:
+            with tempfile.TemporaryDirectory(prefix="segmenter-growth-") as directory:
+                found["real_bytes_a_customer"] = real(broker.bootstrap, store.url, Path(directory), given.history)
+                print(found, flush=True)
+        for customers in given.sizes:
+            with tempfile.TemporaryDirectory(prefix="segmenter-growth-") as directory:
+                sizes.append(grown(broker.bootstrap, store.url, Path(directory), customers, given.events))
+                print(sizes[-1], flush=True)
+    if len(sizes) > 1:
+        rates, resident = [size.events_s for size in sizes], [size.rss for size in sizes]
+        found["events_s_max_over_min"] = round(max(rates) / min(rates), 2)
+        found["rss_max_over_min"] = round(max(resident) / min(resident), 2)
+        found["on_paper"] = on_paper(sizes)
+    print(json.dumps(found | {"load": round(os.getloadavg()[0], 1), "sizes": [asdict(size) for size in sizes]}))
+
+
+if __name__ == "__main__":
+    main()
