@@ -24,7 +24,7 @@ CHECKS := "$(BIN)/ruff format --check --output-format concise ." "$(BIN)/ruff ch
 	"sh .ci/audit $(BIN)/pip-audit requirements.lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test clv faults chaos check format lock clean
+.PHONY: help install demo test clv spark faults chaos check format lock clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ test: $(STAMP) ## every test, on a real Kafka broker and a real Redis-compatible
 
 clv: $(VENV)/.clv ## customers' value: installs the extra clv (335 MB, two minutes, once), then runs its tests
 	$(BIN)/python -m pytest -m clv tests/reports/workbench $(PYTEST_ARGS)
+
+spark: $(VENV)/.spark ## bootstrap by Spark: installs the extra spark (450 MB, once; Java 17 has to be there), then runs its tests
+	$(BIN)/python -m pytest -m spark tests/consumer/history $(PYTEST_ARGS)
 
 faults: $(STAMP) ## every fault of docs/reliability.md at length, under an hour; writes its table anew
 	SEGMENTER_FAULT_RESULTS=write $(BIN)/python -m $(if $(PYTEST_ARGS),pytest tests/faults -m "long or not long" $(PYTEST_ARGS),tests.side_by_side --faults)
@@ -65,6 +68,7 @@ lock: $(STAMP) ## resolves pyproject.toml and requirements.in into the lock file
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev --extra serve --extra dashboard --extra otel --output-file requirements.lock pyproject.toml requirements.in
 	$(COMPILE) --constraint requirements.lock --extra serve --extra dashboard --extra otel --output-file deploy/requirements.lock pyproject.toml requirements.in
 	$(COMPILE) --constraint requirements.lock --extra clv --output-file requirements-clv.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --extra spark --output-file requirements-spark.lock pyproject.toml
 
 clean: ## removes the environment, the caches, and what runs left behind
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .segmenter demo.json
@@ -87,4 +91,8 @@ $(STAMP): requirements.lock pyproject.toml
 
 $(VENV)/.clv: $(STAMP) requirements-clv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-clv.lock
+	@touch $@
+
+$(VENV)/.spark: $(STAMP) requirements-spark.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-spark.lock
 	@touch $@

@@ -45,6 +45,7 @@ from models.redis_registry import RedisRegistry
 if TYPE_CHECKING:  # pandas and scikit-learn take seconds, which a worker and a look-up need not wait for
     from consumer.history.bootstrap import Folded, Prepared, Progress
     from consumer.history.csv_source import History as CsvHistory
+    from models.selection import Terms
 
 WAIT_FOR_STATE_S = 1.0
 
@@ -288,17 +289,34 @@ def bootstrap(
 
     marks = erasure_marks(settings, kafka, start.facts.partitions)
     history = without_erased(history, marks, settings.erasure_key_bytes)
-    day = first_day(settings, history, now)
-    cutoff = int(history.time.max())
-    new = NewGeneration(
+    if not len(history):
+        raise Stop(ExitCode.USAGE, NO_LINE)
+    new = new_generation(settings, kafka, start, marks, int(history.time.max()), has_ids=history.has_ids, now=now)
+    return make_generation(settings, client, fold_files(history, settings.rules), new, k=k, progress=progress)
+
+
+NO_LINE = "the history has no line to start from; see the funnel for what was refused, and why"
+
+
+def new_generation(
+    settings: Settings,
+    kafka: KafkaSettings,
+    start: Start,
+    marks: Mapping[int, Mapping[str, bytes]],
+    cutoff: int,
+    *,
+    has_ids: bool,
+    now: float,
+) -> NewGeneration:
+    """Return what a generation begins with whose history ends at `cutoff` (local seconds)."""
+    return NewGeneration(
         facts=start.facts,
-        day=day,
+        day=first_day(settings, cutoff // DAY_SECONDS, now),
         cutoff=cutoff,
-        has_ids=history.has_ids,
+        has_ids=has_ids,
         applied=_first_offsets(settings, kafka, start, cutoff),
         marks=marks,
     )
-    return make_generation(settings, client, fold_files(history, settings.rules), new, k=k, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,24 +339,44 @@ def make_generation(
 ) -> Prepared:
     """Cluster a folded history, load it beside what is live and flip it in. Raises `Stop`, `StoreError`."""
     from consumer.history.bootstrap import load, prepare
+
+    try:
+        prepared = prepare(folded, first_terms(settings, new.day), k=k, progress=progress)
+    except ValueError as error:
+        raise Stop(ExitCode.USAGE, str(error)) from error
+    binding = first_binding(settings, client, new)
+    load(
+        prepared,
+        GenerationLoader(client, settings.namespace, binding.generation),
+        RedisRegistry(client, settings.namespace, binding.generation),
+        binding,
+        applied=new.applied,
+        marks=new.marks,
+        partition_of=local_partition_of(new.facts.partitions),
+        progress=progress,
+    )
+    return prepared
+
+
+def first_terms(settings: Settings, day: int) -> Terms:
+    """Return what the first model is made for."""
     from models.selection import Terms
 
-    terms = Terms(
-        day=new.day,
+    return Terms(
+        day=day,
         features=settings.features,
         learner=settings.learner,
         horizon_days=settings.horizon_days,
         margin=settings.margin,
         recency_offset=settings.recency_offset_days,
     )
-    try:
-        prepared = prepare(folded, terms, k=k, progress=progress)
-    except ValueError as error:
-        raise Stop(ExitCode.USAGE, str(error)) from error
+
+
+def first_binding(settings: Settings, client: Client, new: NewGeneration) -> Binding:
+    """Return what the generation after the live one is bound to."""
     old = read_binding(client, settings.namespace)
-    generation = str(int(old.generation) + 1 if old is not None else new.number or 1)
-    binding = Binding(
-        generation=generation,
+    return Binding(
+        generation=str(int(old.generation) + 1 if old is not None else new.number or 1),
         topic_id=new.facts.topic_id,
         partitions=new.facts.partitions,
         horizon_days=settings.horizon_days,
@@ -353,27 +391,11 @@ def make_generation(
         from_topic=new.from_topic,
         former=new.former or (old.former if old is not None else ()),
     )
-    load(
-        prepared,
-        GenerationLoader(client, settings.namespace, generation),
-        RedisRegistry(client, settings.namespace, generation),
-        binding,
-        applied=new.applied,
-        marks=new.marks,
-        partition_of=local_partition_of(new.facts.partitions),
-        progress=progress,
-    )
-    return prepared
 
 
-def first_day(settings: Settings, history: CsvHistory, now: float) -> int:
+def first_day(settings: Settings, newest: int, now: float) -> int:
     """Return the day clock's first value: today by the wall clock, the history's last day by the event clock."""
     today = today_in(settings.zone, now)
-    if not len(history):
-        raise Stop(
-            ExitCode.USAGE, "the history has no line to start from; see the funnel for what was refused, and why"
-        )
-    newest = int(history.day.max())
     if newest > today + 1:
         raise Stop(ExitCode.USAGE, f"the history goes to {iso(newest)}, in the future: is the date format right?")
     if settings.clock == "wall" and newest < today - settings.horizon_days:
@@ -438,16 +460,20 @@ def erasure_marks(settings: Settings, kafka: KafkaSettings, partitions: int) -> 
 
 def without_erased(history: CsvHistory, marks: Mapping[int, Mapping[str, bytes]], key: bytes) -> CsvHistory:
     """Drop the lines of erased customers dated at or before their erasure."""
-    by_hash = {hashed: read_json(mark, Mark) for part in marks.values() for hashed, mark in part.items()}
-    if not by_hash:
+    return without_erased_at(history, erased_at(marks), key)
+
+
+def erased_at(marks: Mapping[int, Mapping[str, bytes]]) -> dict[str, int]:
+    """Return when each customer was erased, local seconds by keyed hash."""
+    return {hashed: read_json(mark, Mark).at for part in marks.values() for hashed, mark in part.items()}
+
+
+def without_erased_at(history: CsvHistory, erased: Mapping[str, int], key: bytes) -> CsvHistory:
+    """Drop the lines of customers dated at or before their erasure, as `erased_at` returns it."""
+    if not erased:
         return history
     never_erased = np.iinfo(np.int64).min
-    at = np.array(
-        [
-            by_hash[h].at if (h := keyed_hash(key, customer)) in by_hash else never_erased
-            for customer in history.customers
-        ]
-    )
+    at = np.array([erased.get(keyed_hash(key, customer), never_erased) for customer in history.customers])
     return history.take(history.time > at[history.owner])
 
 

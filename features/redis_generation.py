@@ -3,6 +3,7 @@
     {<namespace>:model}:binding   string  JSON, `Binding`: the live generation and what it is bound to; the authority
     {<namespace>:model}:<g>:former  string  msgpack, a list of `Former`: what was before partitions were added
     <p>:generation                string  the generation that is live in partition p; the commit script checks it
+    <p>:<g>:admitted              string  while tasks elsewhere load: whose writes are taken (`LoadEnded` for others)
     <p>:<g>:...                           the state itself, listed at the head of commit.lua
 
 A load that did not finish leaves a generation that nothing names; the next load drops it first.
@@ -103,6 +104,21 @@ def raise_schema(client: redis.Redis, namespace: str, binding: Binding, schema: 
 _REPLACE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end redis.call('SET', KEYS[1], ARGV[2]) return 1"
 
 
+_LOAD = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+for i = 3, #KEYS do
+  local at = 3 * (i - 3) + 2
+  redis.call('SET', KEYS[i], ARGV[at])
+  redis.call('ZADD', KEYS[2], ARGV[at + 1], ARGV[at + 2])
+end
+return 1
+"""
+
+
+class LoadEnded(Exception):
+    """A task was still writing a load that is over, or another one's: nothing of it was taken. Never worth a retry."""
+
+
 class GenerationLoader:
     """Loads one new generation; nothing of it is live before `finish`."""
 
@@ -136,6 +152,29 @@ class GenerationLoader:
             pipe.mset(dict(zip((prefix + name for name in names), blobs[part], strict=True)))
             pipe.zadd(self._keys.of(partition, "index"), dict(zip(names, positions[part], strict=True)))
             guarded(pipe.execute)
+
+    def admit(self, partition: int, token: str) -> None:
+        """Take what is written by `load_admitted` under a token, and under no other."""
+        guarded(lambda: self._redis.set(self._keys.of(partition, "admitted"), token))
+
+    def end_admission(self, partition: int) -> None:
+        """Take nothing more: a task that runs twice, or wakes too late, cannot touch what may be live by then."""
+        guarded(lambda: self._redis.unlink(self._keys.of(partition, "admitted")))
+
+    def load_admitted(
+        self, partition: int, customers: Sequence[str], positions: Sequence[int], blobs: Sequence[bytes], token: str
+    ) -> None:
+        """Do what `load` does, from a task elsewhere; again is the same as once. Raises `LoadEnded`, `StoreError`."""
+        script = self._redis.register_script(_LOAD)
+        head = [self._keys.of(partition, "admitted"), self._keys.of(partition, "index")]
+        prefix = self._keys.customer(partition, "")
+        for low in range(0, len(customers), CHUNK):
+            part = slice(low, low + CHUNK)
+            names = [customer.encode() for customer in customers[part]]
+            values = [each for row in zip(blobs[part], positions[part], names, strict=True) for each in row]
+            write = partial(script, keys=[*head, *(prefix + name for name in names)], args=[token, *values])
+            if not guarded(write):
+                raise LoadEnded(f"partition {partition} takes nothing more from this load of {self._generation}")
 
     def put_marks(self, partition: int, marks: dict[str, bytes]) -> None:
         """Write the erasure marks that this generation begins with."""

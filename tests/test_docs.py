@@ -40,6 +40,9 @@ NOT_RUN_HERE = {
     "kubectl": "needs a cluster; what is applied is held against the API's schemas in tests/test_stack.py",
     "kcat": "needs kcat, which nothing here installs; the quickstart has the same with `segmenter replay`",
     "echo '1001:": "is what kcat is given; tests/test_docs_run.py sees that it is an event",
+    "venv-pack": "packs the environment for a cluster",
+    "export PYSPARK_": "names a cluster; `make spark` runs Spark on one machine",
+    "segmenter bootstrap /shared/history/": "needs that cluster",
     "kafka-transactions.sh": "needs Kafka's own tools and a broker that lost a marker",
 }
 """Commands in fenced blocks that tests/test_docs_run.py does not execute, by their beginning, and why."""

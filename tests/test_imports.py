@@ -38,7 +38,8 @@ LICENCES = {
         "consumer/commands/live_study.py",
         *PLOTS,
     ),
-    "pyarrow": ("csv_*.py", "reports/*.py"),
+    "pyarrow": ("csv_*.py", "spark_*.py", "reports/*.py"),
+    "pyspark": ("spark_*.py",),
     "sklearn": (
         "sklearn_*.py",
         "models/selection.py",

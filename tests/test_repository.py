@@ -62,10 +62,12 @@ def test_the_image_can_serve_show_and_trace() -> None:
     assert wanted <= set(locked(text("deploy/requirements.lock")))
 
 
-def test_the_extra_for_value_is_locked_and_changes_no_release_of_the_others() -> None:
-    extra, everything = (locked(text(lock)) for lock in ("requirements-clv.lock", "requirements.lock"))
-    assert unpinned(text("requirements-clv.lock")) == []
-    assert named(project()["project"]["optional-dependencies"]["clv"]) <= set(extra)
+@pytest.mark.parametrize("name", ["clv", "spark"])
+def test_an_extra_of_its_own_is_locked_and_changes_no_release_of_the_others(name: str) -> None:
+    lock = f"requirements-{name}.lock"
+    extra, everything = (locked(text(each)) for each in (lock, "requirements.lock"))
+    assert unpinned(text(lock)) == []
+    assert named(project()["project"]["optional-dependencies"][name]) <= set(extra)
     shared = extra.keys() & everything.keys()
     assert {name: extra[name] for name in shared} == {name: everything[name] for name in shared}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from rich.console import RenderableType
 
 from consumer import service
@@ -17,9 +18,14 @@ from consumer.exits import ExitCode, Stop
 from consumer.history.bootstrap import Prepared
 from consumer.history.csv_cleaning import WHY_TWO_VIEWS, Funnel
 from consumer.history.csv_source import History
+from consumer.history.csv_splitting import LARGE, fold_in_parts, unpacked_bytes
 from consumer.history.history_files import HistoryFiles
+from consumer.history.loading import Bootstrap, Loaded, told
 from consumer.history.profile import Profile, of_bootstrap
 from consumer.partition import iso
+
+Engine = Literal["here", "spark"]
+"""Who reads, folds and loads: this machine, or the tasks of a Spark cluster."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -41,15 +47,22 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def run_bootstrap(
-    place: Place, files: HistoryFiles, output: Output, *, until: str | None, k: int | None, replace: bool
+    place: Place,
+    files: HistoryFiles,
+    output: Output,
+    *,
+    until: str | None,
+    k: int | None,
+    replace: bool,
+    engine: Engine = "here",
 ) -> None:
     """Load a history, print what became of it."""
     for sentence in files.sentences():
         output.note(sentence)
     with output.progress() as progress:
-        history, prepared, seconds = load(place, files, progress, until=until, k=k, replace=replace)
-    report = _report(history, prepared, seconds)
-    output.result(report, *shown(history.funnel, prepared, report))
+        loaded, seconds = load(place, files, progress, until=until, k=k, replace=replace, engine=engine)
+    report = _report(loaded, seconds)
+    output.result(report, *shown(loaded, report))
 
 
 class TopicReport(msgspec.Struct, frozen=True):
@@ -110,56 +123,90 @@ def run_from_topic(
 
 
 def load(
-    place: Place, files: HistoryFiles, progress: Any, *, until: str | None, k: int | None, replace: bool
-) -> tuple[History, Prepared, dict[str, float]]:
-    """Read, cluster and load; return the lines before `until`, what was loaded, and the seconds it took."""
+    place: Place,
+    files: HistoryFiles,
+    progress: Any,
+    *,
+    until: str | None,
+    k: int | None,
+    replace: bool,
+    engine: Engine = "here",
+) -> tuple[Loaded, dict[str, float]]:
+    """Read, cluster and load; return what was loaded of the lines before `until`, and the seconds it took."""
     settings, kafka = place.settings, place.broker()
-    stop = moment(until, "--until", settings)
+    moment_of_end = moment(until, "--until", settings)
+    stop = None if moment_of_end is None else moment_of_end - 1
     began = time.monotonic()
     client = service.connect_redis(settings)
     start = service.begin_bootstrap(settings, kafka, client, replace=replace)
-    history = files.read(settings, progress)
-    read = time.monotonic()
-    chosen = history if stop is None else history.split(stop - 1)[0]
-    if stop is not None and not len(chosen):
+    run = Bootstrap(settings, kafka, client, start, k, time.time(), progress)
+    if engine == "spark":
+        loaded = _by_spark(run, files, stop)
+    elif unpacked_bytes(files.files()) > LARGE:
+        loaded = run.in_parts(
+            lambda terms: fold_in_parts(
+                files.files(),
+                files.options(settings),
+                terms,
+                told(progress, "reading"),
+                folding=told(progress, "folding"),
+            ),
+            stop,
+        )
+    else:
+        loaded = run.whole(_before(files.read(settings, progress), stop, until))
+    return loaded, {"all": round(time.monotonic() - began, 2)}
+
+
+def _by_spark(run: Bootstrap, files: HistoryFiles, stop: int | None) -> Loaded:
+    try:
+        from consumer.history.spark_bootstrap import load_by_spark
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("pyspark"):
+            raise
+        raise Stop(ExitCode.USAGE, "--engine spark needs Spark: pip install 'segmenter[spark]', and Java") from None
+    return load_by_spark(run, files.files(), files.options(run.settings), stop)
+
+
+def _before(history: History, stop: int | None, until: str | None) -> History:
+    chosen = history if stop is None else history.split(stop)[0]
+    if not len(chosen):
         raise Stop(ExitCode.USAGE, f"--until {until}: the history has no line before it")
-    prepared = service.bootstrap(settings, kafka, client, chosen, start, k=k, progress=progress, now=time.time())
-    ended = time.monotonic()
-    seconds = {"reading": round(read - began, 2), "loading": round(ended - read, 2), "all": round(ended - began, 2)}
-    return chosen, prepared, seconds
+    return chosen
 
 
-def _report(history: History, prepared: Prepared, seconds: dict[str, float]) -> Report:
+def _report(loaded: Loaded, seconds: dict[str, float]) -> Report:
     return Report(
-        files=list(history.files),
-        lines=len(history),
-        until=history.take(history.time == history.time.max()).iso_times()[0],
-        customers=len(prepared.customers),
-        day=iso(prepared.day),
-        k=prepared.bundle.k,
-        model_version=prepared.bundle.version,
-        seen_dropped=prepared.seen_dropped,
-        funnel=[row._asdict() for row in history.funnel.rows()],
-        unreadable=[each._asdict() for each in history.funnel.unreadable[:100]],
-        k_table=k_rows(prepared),
-        segments=of_bootstrap(prepared),
+        files=list(loaded.files),
+        lines=loaded.lines,
+        until=str(np.datetime64(loaded.newest, "s")),
+        customers=loaded.customers,
+        day=iso(loaded.day),
+        k=loaded.bundle.k,
+        model_version=loaded.bundle.version,
+        seen_dropped=loaded.seen_dropped,
+        funnel=[row._asdict() for row in loaded.funnel.rows()],
+        unreadable=[each._asdict() for each in loaded.funnel.unreadable[:100]],
+        k_table=k_rows(loaded),
+        segments=loaded.segments,
         seconds=seconds,
     )
 
 
-def k_rows(prepared: Prepared) -> list[dict[str, Any]]:
+def k_rows(prepared: Prepared | Loaded) -> list[dict[str, Any]]:
     """Return what was measured for each k, empty where k was given."""
     if prepared.choice is None:
         return []
     return [row._asdict() for row in prepared.choice.table]
 
 
-def shown(funnel: Funnel, prepared: Prepared, report: Report) -> list[RenderableType]:
+def shown(loaded: Loaded, report: Report) -> list[RenderableType]:
     """Return the tables for people."""
+    funnel = loaded.funnel
     parts: list[RenderableType] = [funnel_table(funnel), f"[dim]{WHY_TWO_VIEWS}[/dim]"]
     if funnel.unreadable:
         parts.append(f"Unreadable: {funnel.unreadable_text()}")
-    parts += ["", *k_table(prepared), "", segments_table(report.segments, "Segments")]
+    parts += ["", *k_table(loaded), "", segments_table(report.segments, "Segments")]
     parts.append(
         f"\n{report.lines:,} lines up to {report.until} make {report.customers:,} customers as of {report.day}; "
         f"loaded in {report.seconds['all']:.1f} s. Next: segmenter run"
@@ -174,7 +221,7 @@ def funnel_table(funnel: Funnel) -> RenderableType:
     return table("What became of the lines", ["", "lines>", "customers>", "value>"], rows)
 
 
-def k_table(prepared: Prepared) -> list[RenderableType]:
+def k_table(prepared: Prepared | Loaded) -> list[RenderableType]:
     """Return the table by which k was chosen, and why."""
     if prepared.choice is None:
         return [f"k = {prepared.bundle.k}, as given."]

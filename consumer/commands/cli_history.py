@@ -50,6 +50,10 @@ def bootstrap(  # noqa: PLR0913 -- each argument is an option of the command lin
     from_topic: Annotated[
         bool, typer.Option("--from-topic", help="The history is the input topic itself, beside the files if any.")
     ] = False,
+    engine: Annotated[
+        Literal["here", "spark"],
+        typer.Option("--engine", help="`spark`: files are read, folded and loaded by the tasks of a cluster."),
+    ] = "here",
     on_input_loss: Annotated[
         Literal["stop", "accept"],
         typer.Option(
@@ -68,6 +72,8 @@ def bootstrap(  # noqa: PLR0913 -- each argument is an option of the command lin
     Prints what cleaning did to every line, how many clusters there are and why, and the segments.
     Stop the workers first; they go on with the new state by themselves when started again.
 
+    A history above 1 GB is read in parts that fit into memory, spilled where temporary files go (TMPDIR).
+
     --from-topic makes the state from the input topic, for when Redis has lost it: all partitions, from where the log
     begins to where the group's last transaction ended. Exits with 3 where the log no longer begins at offset 0 and no
     file covers what is missing, or where the output knows customers of whom the topic holds no line.
@@ -80,10 +86,12 @@ def bootstrap(  # noqa: PLR0913 -- each argument is an option of the command lin
     files = HistoryFiles(paths, mapping, separator, decimal, encoding, date_format, drop_repeats, drop_non_products)
     with placed(embedded, directory, clock=clock, namespace=namespace) as place:
         if from_topic:
+            if engine == "spark":
+                raise typer.BadParameter("it reads files, not the topic", param_hint="--engine")
             accept = on_input_loss == "accept"
             run_from_topic(place, files, Output(as_json=as_json), k=k, replace=replace, accept=accept)
         else:
-            run_bootstrap(place, files, Output(as_json=as_json), until=until, k=k, replace=replace)
+            run_bootstrap(place, files, Output(as_json=as_json), until=until, k=k, replace=replace, engine=engine)
 
 
 def replay(  # noqa: PLR0913 -- each argument is an option of the command line

@@ -20,7 +20,7 @@ from features.identity import position
 from features.ledger import Hashes, Ints, Ledger, fold
 from features.redis_generation import Binding, GenerationLoader
 from features.transaction import DAY_SECONDS
-from features.vector import vectors
+from features.vector import Vectors, vectors
 from models.bundle import Bundle, content_hash
 from models.redis_registry import RedisRegistry
 from models.selection import Choice, Terms, choose_k, fit, found
@@ -83,18 +83,32 @@ def prepare(
     progress: Progress,
 ) -> Prepared:
     """Choose k (unless given), cluster, name. Raises ValueError where there is nobody to cluster."""
+    states, described = described_on(folded, terms)
+    coordinates = described.coordinates(terms.features, terms.recency_offset)[described.clustered]
+    bundle, choice = first_model(coordinates, len(folded.customers), terms, k=k, progress=progress)
+    day = terms.day
+    return Prepared(folded.customers, states, bundle, choice, day, folded.cutoff, folded.newest, folded.seen_dropped)
+
+
+def described_on(folded: Folded, terms: Terms) -> tuple[States, Vectors]:
+    """Return the states and features of customers as of the terms' day: one's are his own lines' alone."""
     ledger, m, day = folded.ledger, len(folded.customers), terms.day
     heads = blank_heads(m)
     np.minimum.at(heads["first_day"], ledger.owner, ledger.day.astype(np.int32))
     np.maximum.at(heads["last_day"], ledger.owner, ledger.day.astype(np.int32))
     kept = fold(within_horizon(States(heads, ledger, folded.seen), day - terms.horizon_days))
-    states = States(heads, kept, folded.seen)
     described = vectors(kept, m, day, heads["first_day"].astype(np.int64), terms.features)
-    coordinates = described.coordinates(terms.features, terms.recency_offset)[described.clustered]
+    return States(heads, kept, folded.seen), described
+
+
+def first_model(
+    coordinates: Ints, customers: int, terms: Terms, *, k: int | None, progress: Progress
+) -> tuple[Bundle, Choice | None]:
+    """Return version 1, and how k was found unless given. coordinates: of those to cluster, of so many customers."""
     if len(coordinates) < 2:
         raise ValueError(
-            f"{len(coordinates)} of {m} customers have a positive net and order in the {terms.horizon_days} days to "
-            "the last one: nobody to cluster. Is the history old? --clock event?"
+            f"{len(coordinates)} of {customers} customers have a positive net and order in the {terms.horizon_days} "
+            "days to the last one: nobody to cluster. Is the history old? --clock event?"
         )
     choice = None if k is not None else choose_k(coordinates, SEED, lambda done, of: progress("choosing k", done, of))
     chosen = k if choice is None else choice.k
@@ -102,7 +116,7 @@ def prepare(
     progress("clustering", 0, 1)
     bundle = found(fit(coordinates, chosen, SEED), terms)
     progress("clustering", 1, 1)
-    return Prepared(folded.customers, states, bundle, choice, day, folded.cutoff, folded.newest, folded.seen_dropped)
+    return bundle, choice
 
 
 def remembered(owner: Ints, ids: Hashes, line_day: Ints, customers: int, day: int) -> tuple[Seen, int]:
@@ -133,7 +147,7 @@ def load(
     progress: Progress,
 ) -> None:
     """Load all partitions beside what is live, then flip (H1). applied: each partition's first offset to read."""
-    states, bundle = prepared.states, prepared.bundle
+    states = prepared.states
     home = np.array([partition_of(customer) for customer in prepared.customers], np.int64)
     for partition in range(binding.partitions):
         progress("loading", partition, binding.partitions)
@@ -141,11 +155,26 @@ def load(
         chosen = np.flatnonzero(home == partition)
         names = [prepared.customers[i] for i in chosen.tolist()]
         loader.load(partition, names, [position(name) for name in names], encode_states(states, chosen))
+    begin(prepared.bundle, prepared.newest, loader, registry, binding, applied=applied, marks=marks)
+    progress("loading", binding.partitions, binding.partitions)
+
+
+def begin(
+    bundle: Bundle,
+    newest: int,
+    loader: GenerationLoader,
+    registry: RedisRegistry,
+    binding: Binding,
+    *,
+    applied: Mapping[int, int],
+    marks: Mapping[int, Mapping[str, bytes]],
+) -> None:
+    """Say where each partition of a loaded generation begins, publish its model, flip."""
+    for partition in range(binding.partitions):
         loader.put_marks(partition, dict(marks.get(partition, {})))
-        sweep = Sweep(0, prepared.day, bundle.version, content_hash(bundle), cursor=None)
+        sweep = Sweep(0, binding.day, bundle.version, content_hash(bundle), cursor=None)
         erased = len(marks.get(partition, {}))
-        state = PartitionState(applied[partition], sweep, prepared.newest, erased=erased, tally=Tally())
+        state = PartitionState(applied[partition], sweep, newest, erased=erased, tally=Tally())
         loader.put_state(partition, encode_state(state))
     registry.publish(bundle, expected=registry.current())
     loader.finish(binding)
-    progress("loading", binding.partitions, binding.partitions)

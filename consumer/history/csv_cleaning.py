@@ -9,7 +9,8 @@ lines read. Rules that only look (returns; repeats and codes by default) count a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -49,6 +50,10 @@ class View(NamedTuple):
     lines: int
     customers: int
     value: int
+
+    def plus(self, other: View) -> View:
+        """Return the view of both; they share no customer."""
+        return View(self.name, self.lines + other.lines, self.customers + other.customers, self.value + other.value)
 
 
 class Unreadable(NamedTuple):
@@ -98,6 +103,24 @@ class Funnel:
         ]
         read = FunnelRow("read", "lines read", self.lines, None, None)
         return (read, *rules("out"), views[0], *rules("kept"), *views[1:])
+
+    def plus(self, other: Funnel) -> Funnel:
+        """Return the funnel of both, of the same files and of other customers."""
+        return Funnel(
+            self.lines + other.lines,
+            tuple(
+                a._replace(lines=a.lines + b.lines, value=a.value + b.value)
+                for a, b in zip(self.rules, other.rules, strict=True)
+            ),
+            self.ledger.plus(other.ledger),
+            tuple(a.plus(b) for a, b in zip(self.textbook, other.textbook, strict=True)),
+            self.unreadable + other.unreadable,
+        )
+
+    def in_order(self, files: Sequence[str]) -> Funnel:
+        """Return it with the unreadable rows in the files' order."""
+        place = {file: i for i, file in enumerate(files)}
+        return replace(self, unreadable=tuple(sorted(self.unreadable, key=lambda u: (place[u.file], u.row, u.reason))))
 
     def unreadable_text(self, most: int = 10) -> str:
         """Return the unreadable rows in a line: ``OnlineRetail.csv row 17: the date cannot be read; …``."""

@@ -68,6 +68,8 @@ class CsvOptions:
     zone: an IANA name, the zone of the shop's days. currency: rows in another are refused; needed only
     where a currency column holds several. repeats, non_products: keep or drop (csv_cleaning.py).
     max_bytes: the most one file may unpack to. latest: local seconds; later rows are refused as a date.
+    day_first: what slashed dates were proved to be; None: the rows at hand have to prove it. part: the rows are
+    a part of the whole, so that none of them has a readable date proves nothing.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +83,8 @@ class CsvOptions:
     non_products: Literal["keep", "drop"] = "keep"
     max_bytes: int = 8 * GIB
     latest: int | None = None
+    day_first: bool | None = None
+    part: bool = False
 
     def __post_init__(self) -> None:
         """Raise CsvError for a value that no file could be read with."""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from consumer.history.csv_columns import CsvError, CsvOptions, resolve
-from consumer.history.csv_texts import BYTES, Table, decode, encoded
+from consumer.history.csv_texts import BYTES, Block, Table, decode, encoded
 
 
 def read_parquet(path: Path, options: CsvOptions, progress: Callable[[int], None]) -> Table:
@@ -25,13 +25,40 @@ def read_parquet(path: Path, options: CsvOptions, progress: Callable[[int], None
                 raise CsvError(f"{path}: would unpack to {unpacked} bytes, more than {options.max_bytes}; split it")
             table = pa.Table.from_batches(_text_batches(file, columns), schema=_text_schema(columns))
     except pa.ArrowException as error:
-        raise CsvError(f"{path}: not a readable Parquet file: {error}") from error
+        raise CsvError(_damaged(path, error)) from error
     size = path.stat().st_size
     progress(size)
     rows = np.arange(2, table.num_rows + 2)
     data = encoded(table, dict(zip(columns, columns, strict=True)))
     decoded = {name: decode(path, column, rows, "utf-8") for name, column in data.items()}
     return Table((str(path),), decoded, np.zeros(len(rows), np.int64), rows, ())
+
+
+def parquet_columns(path: Path, options: CsvOptions) -> dict[str, str]:
+    """Return field -> column of a file. Raises CsvError where a field is missing that is needed."""
+    try:
+        return resolve(pq.read_schema(path).names, options.columns, str(path))
+    except pa.ArrowException as error:
+        raise CsvError(_damaged(path, error)) from error
+
+
+def parquet_blocks(path: Path, options: CsvOptions, progress: Callable[[int], None]) -> Iterator[Block]:
+    """Yield the mapped columns batch by batch, in bounded memory: the limit is of what is read at once, not of this."""
+    done = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            columns = resolve(file.schema_arrow.names, options.columns, str(path))
+            for batch in _text_batches(file, columns):
+                row = np.arange(done + 2, done + 2 + len(batch))
+                yield Block(batch, row, {field: field for field in columns})
+                done += len(batch)
+                progress(path.stat().st_size * done // file.metadata.num_rows)
+    except pa.ArrowException as error:
+        raise CsvError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path}: not a readable Parquet file: {error}"
 
 
 def _text_schema(columns: Mapping[str, str]) -> Any:

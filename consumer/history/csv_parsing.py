@@ -7,7 +7,7 @@ above 12), otherwise it is an error that says what to pass: never a guess, and n
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -86,10 +86,10 @@ def times(texts: Sequence[str], options: CsvOptions) -> Ints:
     """
     stripped = [text.strip() for text in texts]
     if options.date_format is None:
-        read = _iso(_unslashed(stripped), options.zone)
+        read = _iso(_unslashed(stripped, options.day_first), options.zone)
     else:
         read = _by_format(stripped, options.date_format, options.zone)
-    if len(read) and (read == UNREADABLE).all() and any(stripped):
+    if not options.part and len(read) and (read == UNREADABLE).all() and any(stripped):
         example = next(text for text in stripped if text)
         raise CsvError(
             f"no date could be read, for example {example[:40]!r}; pass --date-format with strptime's codes, "
@@ -103,13 +103,26 @@ def possible(seconds: Ints, latest: int | None) -> Flags:
     return (seconds >= EARLIEST) & (seconds < (LATEST if latest is None else latest + 1))
 
 
-def _unslashed(texts: Sequence[str]) -> list[str]:
-    """Rewrite slashed dates as ISO, in the one order of day and month that the texts allow."""
+def slashed(texts: Iterable[str]) -> dict[tuple[int, int], str]:
+    """Return the first two numbers of the slashed dates, each pair with an example."""
+    found = (_SLASHED.fullmatch(text.strip()) for text in texts)
+    return {(int(match[1]), int(match[2])): match[0] for match in found if match}
+
+
+def day_comes_first(pairs: Mapping[tuple[int, int], str]) -> bool | None:
+    """Return whether the day comes first in slashed dates, None where there are none; CsvError as for one table."""
+    return _day_comes_first(list(pairs), next(iter(pairs.values()))) if pairs else None
+
+
+def _unslashed(texts: Sequence[str], proved: bool | None) -> list[str]:
+    """Rewrite slashed dates as ISO, in the one order of day and month that was proved or the texts allow."""
     found = [_SLASHED.fullmatch(text) for text in texts]
-    slashed = [match for match in found if match]
-    if not slashed:
+    matches = [match for match in found if match]
+    if not matches:
         return list(texts)
-    day_first = _day_comes_first([(int(match[1]), int(match[2])) for match in slashed], slashed[0][0])
+    day_first = proved
+    if day_first is None:
+        day_first = _day_comes_first([(int(match[1]), int(match[2])) for match in matches], matches[0][0])
     day, month = (1, 2) if day_first else (2, 1)
     return [
         f"{m[3]}-{m[month]:0>2}-{m[day]:0>2}T{m[4] or '0':0>2}:{m[5] or '00'}:{m[6] or '00'}" if m else text

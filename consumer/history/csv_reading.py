@@ -21,7 +21,7 @@ import pyarrow.csv as pacsv
 
 from consumer.history.csv_columns import CsvError, CsvOptions, resolve, separator_of
 from consumer.history.csv_parquet import read_parquet
-from consumer.history.csv_texts import BYTES, Table, Texts, decode, encoded, stack, wrong_encoding, zero_byte
+from consumer.history.csv_texts import BYTES, Block, Table, Texts, decode, encoded, stack, wrong_encoding, zero_byte
 
 Progress = Callable[[int, int], None]
 """Told (bytes read, bytes in all) of the files as they are stored."""
@@ -67,28 +67,58 @@ def _read_file(path: Path, options: CsvOptions, progress: Callable[[int], None])
         raise CsvError(f"{path}: {error}") from error
 
 
-def _read_csv(path: Path, options: CsvOptions, progress: Callable[[int], None]) -> Table:
+def csv_columns(path: Path, options: CsvOptions) -> dict[str, str]:
+    """Return field -> header of a file. Raises CsvError where a field is missing that is needed."""
+    return resolve(_header(path, options)[0], options.columns, str(path))
+
+
+def csv_blocks(
+    path: Path, options: CsvOptions, progress: Callable[[int], None], misshapen: list[tuple[int, bool]]
+) -> Iterator[Block]:
+    """Yield a file block by block, in bounded memory; `misshapen` gets (row, whether it spans lines) of bad rows."""
     headers, separator, alone = _header(path, options)
     columns = resolve(headers, options.columns, str(path))
     if alone:
-        none = np.empty(0, np.int64)
-        return Table((str(path),), {name: Texts((), none.astype(np.int32)) for name in columns}, none, none, ())
-    misshapen: list[tuple[int, bool]] = []
+        return
 
     def skip(row: Any) -> str:
         misshapen.append((row.number, len(row.text.splitlines()) > 1))
         return "skip" if len(misshapen) <= MOST_MISSHAPEN else "error"
 
-    batches: list[Any] = []
+    done = 0
     with pa.OSFile(str(path)) as stored:
         try:
             stream = pa.CompressedInputStream(stored, "gzip") if path.suffix == ".gz" else stored
             reader = _open_csv(stream, headers, separator, columns, skip)
-            batches.extend(_bounded(reader, path, stored, options.max_bytes, progress))
+            for batch in _bounded(reader, path, stored, options.max_bytes, progress):
+                yield Block(batch, _row_numbers(done, len(batch), [row for row, _ in misshapen]), columns)
+                done += len(batch)
         except (pa.ArrowInvalid, OSError) as error:
-            raise CsvError(_explain(path, error, 1 + sum(map(len, batches)) + len(misshapen))) from error
-    rows = _row_numbers(sum(map(len, batches)), [row for row, _ in misshapen])
-    cells = encoded(pa.Table.from_batches(batches, reader.schema), columns)
+            raise CsvError(_explain(path, error, 1 + done + len(misshapen))) from error
+
+
+def _read_csv(path: Path, options: CsvOptions, progress: Callable[[int], None]) -> Table:
+    misshapen: list[tuple[int, bool]] = []
+    blocks = list(csv_blocks(path, options, progress, misshapen))
+    if not blocks:
+        none = np.empty(0, np.int64)
+        columns = csv_columns(path, options)
+        bad = tuple((0, row, spans) for row, spans in misshapen)
+        return Table((str(path),), {name: Texts((), none.astype(np.int32)) for name in columns}, none, none, bad)
+    whole = pa.Table.from_batches([block.batch for block in blocks])
+    return texts_of(path, whole, blocks[0].columns, np.concatenate([block.row for block in blocks]), options, misshapen)
+
+
+def texts_of(
+    path: object,
+    whole: Any,
+    columns: Mapping[str, str],
+    rows: npt.NDArray[np.int64],
+    options: CsvOptions,
+    misshapen: Sequence[tuple[int, bool]],
+) -> Table:
+    """Return the rows of one file, decoded and without blank lines. whole: an Arrow table of dictionaries of bytes."""
+    cells = encoded(whole, columns)
     texts = {field: decode(path, column, rows, options.encoding) for field, column in cells.items()}
     written = ~_empty_rows(texts.values())
     texts, rows = {field: column.take(written) for field, column in texts.items()}, rows[written]
@@ -180,7 +210,10 @@ def _explain(path: Path, error: Exception, rows: int) -> str:
     return f"{path}: after row {rows}: {text}"
 
 
-def _row_numbers(count: int, misshapen: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Return the row numbers of `count` good records, counted from 2 and around the misshapen ones."""
-    rows = np.arange(2, count + len(misshapen) + 2)
-    return np.delete(rows, np.asarray(misshapen, np.int64) - 2) if misshapen else rows
+def _row_numbers(done: int, count: int, misshapen: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return the row numbers of `count` good records after `done`, counted from 2 and around the misshapen ones."""
+    rows = np.arange(2 + done, 2 + done + count)
+    if not misshapen:
+        return rows
+    bad = np.asarray(misshapen, np.int64)
+    return rows + np.searchsorted(bad - np.arange(len(bad)), rows, side="right")

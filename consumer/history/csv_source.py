@@ -21,7 +21,7 @@ from consumer.history.csv_cleaning import Cleaned, Funnel, clean
 from consumer.history.csv_columns import CsvError, CsvOptions
 from consumer.history.csv_reading import SUFFIXES, Progress, read_table
 from consumer.history.csv_rows import Rows, parse
-from consumer.history.csv_texts import Texts
+from consumer.history.csv_texts import Table, Texts
 from features.identity import content_event_id, hash64
 from features.ledger import Hashes, Ints, Ledger, Lines, from_lines
 
@@ -162,10 +162,19 @@ def read_history(
     "", prices not above zero, quantities of zero), for a replay.
     """
     options = options or CsvOptions()
+    return history_of(read_table(files_of(paths), options, progress or _silent), options, everything=everything)
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """Return the files that paths stand for, each once, else CsvError."""
     files = [file.resolve() for path in paths for file in find(path).paths]
     if repeated := {file for file in files if files.count(file) > 1}:
         raise CsvError(f"{min(repeated)}: given twice")
-    table = read_table(files, options, progress or _silent)
+    return files
+
+
+def history_of(table: Table, options: CsvOptions, *, everything: bool = False) -> History:
+    """Return the history of a table: of whole files, or of some customers' rows of them (`CsvOptions.part`)."""
     rows = parse(table, options)
     return _history(rows, clean(rows, options), everything)
 

@@ -68,6 +68,17 @@ class Table:
     misshapen: tuple[tuple[int, int, bool], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of a file: batch: an Arrow record batch of bytes, its columns those of the file; row: int64,
+    as a spreadsheet counts; columns: field -> the batch's column.
+    """
+
+    batch: Any
+    row: npt.NDArray[np.int64]
+    columns: Mapping[str, str]
+
+
 def decode(path: object, column: Any, rows: npt.NDArray[np.int64], encoding: str) -> Texts:
     """Decode the distinct cells of a dictionary array; a wrong byte raises CsvError with the first row that has it."""
 

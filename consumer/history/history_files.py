@@ -10,7 +10,7 @@ from consumer.commands.cli_options import paths_or_default
 from consumer.commands.cli_output import Tell
 from consumer.history.csv_cleaning import Funnel
 from consumer.history.csv_columns import CsvError, CsvOptions, parse_map
-from consumer.history.csv_source import History, find, read_history
+from consumer.history.csv_source import History, files_of, find, read_history
 from consumer.settings import PREFIX, Settings
 from features.transaction import DAY_SECONDS, today_in
 
@@ -31,6 +31,10 @@ class HistoryFiles:
     def sentences(self) -> list[str]:
         """Return, a path, which files it stands for and why."""
         return [find(path).sentence for path in paths_or_default(self.paths)]
+
+    def files(self) -> list[Path]:
+        """Return the files that the paths stand for. Raises CsvError for one that is not there, or twice."""
+        return files_of(paths_or_default(self.paths))
 
     def options(self, settings: Settings) -> CsvOptions:
         """Return how the files are read. Raises CsvError for what cannot be."""
