@@ -2,6 +2,7 @@
 
     peers/NAME/requirements.lock --pip--> .cache/peers/NAME/venv       python -m benchmarks.peers.NAME.peer
     peers/NAME/pom.xml           --mvn--> .cache/peers/NAME/build      java -cp ... contest.Peer
+    both                         --> a Python peer, which finds its jars in build/target/dependency beside its venv
 
 An environment is keyed by a hash of what it is made from: it is made anew where that changed, and otherwise used again.
 """
@@ -79,6 +80,8 @@ def command(contestant: Contestant) -> list[str]:
         case "ours":
             return [sys.executable, "-m", "consumer.cli", "run"]
         case "python":
+            if (PEERS / contestant.name / "pom.xml").exists():
+                _jars(contestant.name)
             return [str(_venv(contestant.name)), "-m", f"benchmarks.peers.{contestant.name}.peer"]
         case "java":
             build = _jars(contestant.name)
