@@ -2,11 +2,11 @@
 
     python -m benchmarks.growth [--sizes 10000 100000 1000000] [--events 200000] [--history PATH]
 
-For each size one worker on a namespace of its own: a sweep of everybody, then one day's events, sent beforehand. Each
-event is of another customer as long as there are some, every customer has one order a day, and a poll takes 5,000
-events, so that a batch touches as many customers whatever their number. Printed: bytes of the store a customer,
-customers a second and a core of the worker (CPU seconds) in the sweep, events a second, and the worker's memory at its
-end. From a line through the sizes follows what 10 million would take. `segmenter verify` ends each size.
+For each size one worker on a namespace of its own: the sweep of a day that turns, then that day's events, sent
+beforehand. Each event is of another customer as long as there are some, every customer has one order a day, and a poll
+takes 5,000 events, so that a batch touches as many customers whatever their number. Printed: bytes of the store a
+customer, customers a second and a core of the worker (CPU seconds) in the sweep, events a second, and the worker's
+memory at its end. From a line through the sizes follows what 10 million would take. `segmenter verify` ends each size.
 
 PATH (UCI Online Retail): bytes of the store a real customer, after `segmenter bootstrap`. The last line is JSON.
 """
@@ -37,6 +37,8 @@ DAY = date(2024, 3, 1)
 POLL = 5_000
 FROM_PAPER = 10_000_000
 STEP_S = 0.02
+DAILY = 2
+"""The first sweep publishes everybody; this one turns a day, as each later one does."""
 PATIENCE_S = 900.0
 
 
@@ -93,7 +95,7 @@ def grown(kafka: str, store: str, directory: Path, customers: int, count: int) -
                 raise RuntimeError(f"the worker ended ({worker.poll()}) or is stuck: see {directory}/worker.log")
             time.sleep(STEP_S)
             states = crowd.states()
-            begun = any(state.sweep.number for state in states)
+            begun = any(state.sweep.number >= DAILY for state in states)
             ended = min(state.sweep.number - (not state.sweep.ended) for state in states)
             applied = sum(state.applied for state in states)
             if begun:
@@ -101,7 +103,7 @@ def grown(kafka: str, store: str, directory: Path, customers: int, count: int) -
         rss = footprint(worker.pid).rss
     crowd.check("history.csv")
     first = looks[0]
-    swept = next(look for look in looks if look[3] >= 1)
+    swept = next(look for look in looks if look[3] >= DAILY)
     fed = next(look for look in looks if look[4] >= count // 10)
     last, done = looks[-1], count - fed[4]
     return Size(
