@@ -46,7 +46,7 @@ CONTESTANTS = {
         Contestant("naive", "python", "none: a crash loses or repeats events", slow=True),
         Contestant("quix", "python", "exactly once in Kafka, state by a changelog"),
         Contestant("bytewax", "python", "none: no recovery, no transaction"),
-        Contestant("spark", "python", "state exactly once by a checkpoint, the Kafka sink at least once"),
+        Contestant("spark", "python", "state exactly once by a checkpoint, the Kafka sink at least once", slow=True),
         Contestant("kafka_streams", "java", "exactly once (exactly_once_v2), state by a changelog"),
         Contestant("flink", "java", "exactly once by checkpoints and a transactional sink"),
         Contestant("ours-kafka-python", "ours", "exactly once from Kafka through Redis to Kafka"),
