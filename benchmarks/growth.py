@@ -2,11 +2,12 @@
 
     python -m benchmarks.growth [--sizes 10000 100000 1000000] [--events 200000] [--history PATH]
 
-For each size one worker on a namespace of its own: the sweep of a day that turns, then that day's events, sent
-beforehand. Each event is of another customer as long as there are some, every customer has one order a day, and a poll
-takes 5,000 events, so that a batch touches as many customers whatever their number. Printed: bytes of the store a
-customer, customers a second and a core of the worker (CPU seconds) in the sweep, events a second, and the worker's
-memory at its end. From a line through the sizes follows what 10 million would take. `segmenter verify` ends each size.
+For each size one worker on a namespace of its own: one day's events, sent beforehand, and then a sweep of everybody,
+for which the model is put in charge under a new number. Each event is of another customer as long as there are some,
+every customer has one order a day, and a poll takes 5,000 events, so that a batch touches as many customers whatever
+their number. Printed: bytes of the store a customer, customers a second and a core of the worker (CPU seconds) in the
+sweep, events a second, and the worker's memory at its end. From a line through the sizes follows what 10 million would
+take. `segmenter verify` ends each size.
 
 PATH (UCI Online Retail): bytes of the store a real customer, after `segmenter bootstrap`. The last line is JSON.
 """
@@ -37,8 +38,6 @@ DAY = date(2024, 3, 1)
 POLL = 5_000
 FROM_PAPER = 10_000_000
 STEP_S = 0.02
-DAILY = 2
-"""The first sweep publishes everybody; this one turns a day, as each later one does."""
 PATIENCE_S = 900.0
 
 
@@ -87,31 +86,33 @@ def grown(kafka: str, store: str, directory: Path, customers: int, count: int) -
             writer.send(key, value)
     server = crowd.server_pid()
     with crowd.worker() as worker:
-        looks: list[tuple[float, float, float, int, int]] = []
-        """Moment, CPU of the worker and of the store; how many sweeps have ended, and how many events were applied."""
+        looks: list[tuple[float, float, int]] = []  # moment, the worker's CPU seconds, events applied
         deadline = time.monotonic() + PATIENCE_S
-        while not looks or looks[-1][4] < count:
+        while not looks or looks[-1][2] < count:
             if worker.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the worker ended ({worker.poll()}) or is stuck: see {directory}/worker.log")
+            looks.append((time.monotonic(), cpu_s(worker.pid), sum(state.applied for state in crowd.states())))
             time.sleep(STEP_S)
-            states = crowd.states()
-            begun = any(state.sweep.number >= DAILY for state in states)
-            ended = min(state.sweep.number - (not state.sweep.ended) for state in states)
-            applied = sum(state.applied for state in states)
-            if begun:
-                looks.append((time.monotonic(), cpu_s(worker.pid), cpu_s(server), ended, applied))
+        number = max(state.sweep.number for state in crowd.states())
+        crowd.await_rest(worker, number)
+        crowd.promote()
+        while all(state.sweep.number == number for state in crowd.states()):
+            time.sleep(STEP_S)
+        before = time.monotonic(), cpu_s(worker.pid), cpu_s(server)
+        crowd.await_rest(worker, number + 1)
+        swept_s, swept_cpu, store_cpu = (
+            now - then for now, then in zip((time.monotonic(), cpu_s(worker.pid), cpu_s(server)), before, strict=True)
+        )
         rss = footprint(worker.pid).rss
     crowd.check("history.csv")
-    first = looks[0]
-    swept = next(look for look in looks if look[3] >= DAILY)
-    fed = next(look for look in looks if look[4] >= count // 10)
-    last, done = looks[-1], count - fed[4]
+    fed = next(look for look in looks if look[2] >= count // 10)
+    last, done = looks[-1], count - fed[2]
     return Size(
         customers,
         round(used / customers, 1),
-        round(swept[0] - first[0], 2),
-        round(customers / max(swept[1] - first[1], 0.01)),
-        round((swept[2] - first[2]) / customers * 1e6, 2),
+        round(swept_s, 2),
+        round(customers / max(swept_cpu, 0.01)),
+        round(store_cpu / customers * 1e6, 2),
         round(done / (last[0] - fed[0])),
         round((last[1] - fed[1]) / done * 1e6, 1),
         rss,
