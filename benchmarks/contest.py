@@ -15,8 +15,12 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
@@ -37,6 +41,8 @@ from tests.harness.store import find_store, make_store
 SLOW = 20
 """Whoever is slow gets so much less."""
 PATIENCE_S = 1_200.0
+VERSION = r"<(?:artifactId|version|[\w.]+\.version)>([^<]+)<"
+"""Names and versions in a pom, in their order."""
 
 Row = dict[str, Any]
 
@@ -214,13 +220,15 @@ def machine() -> Row:
 
 
 def versions(contestants: list[Contestant]) -> Row:
-    """Return what ran: ours by its libraries, a Python peer by its pins, a Java peer by its pom's properties."""
-    found: Row = {each: version(each) for each in ("kafka-python", "confluent-kafka", "redis", "hiredis", "numpy")}
+    """Return what ran: ours by its commit and libraries, a Python peer by its pins, a Java peer by its pom."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    found: Row = {"commit": commit.stdout.strip()}
+    found |= {each: version(each) for each in ("kafka-python", "confluent-kafka", "redis", "hiredis", "numpy")}
     for each in contestants:
-        lock = PEERS / each.name / "requirements.lock"
-        if lock.exists():
-            pins = [line.split(" ")[0] for line in lock.read_text().splitlines() if "==" in line and line[0].isalpha()]
-            found[each.name] = sorted(pin.split(";")[0] for pin in pins)
+        for file, pin in (("requirements.lock", r"(?m)^([\w.-]+==[^\s;]+)"), ("pom.xml", VERSION)):
+            path = PEERS / each.name / file
+            if path.exists():
+                found.setdefault(each.name, []).extend(re.findall(pin, path.read_text(encoding="utf-8")))
     return found
 
 
@@ -239,6 +247,7 @@ def main() -> None:
     contestants = chosen(given.peers.split(","))
     words = {each.name: command(each) for each in contestants}
     about = machine()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the peer, the broker and the store end too
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # broker, store and the reader here; peers get core 0
     own = {name: value for name, value in os.environ.items() if not name.startswith("SEGMENTER_TEST_")}
     rows: dict[str, list[Row]] = defaultdict(list)
