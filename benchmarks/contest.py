@@ -3,8 +3,8 @@
     python -m benchmarks.contest [--peers raw,naive,quix,kafka_streams,ours] [--events 1000000] [--runs 3] [--json FILE]
 
 The contestants run by turns, so that a noisy machine is so for all; a ratio is taken within one round, the median over
-the rounds. A contestant whose records are not the oracle's has no ratio. Slow ones get a twentieth of the events,
-customers and history: the same job, and less of it. In its last run ours is recomputed by `segmenter verify` too. The
+the rounds. A contestant whose records are not the oracle's has no ratio. Slow ones get a tenth or a twentieth of the
+events, customers and history: the same job, and less of it. In its last run ours is recomputed by `segmenter verify` too. The
 result goes to the section `throughput` of the JSON document; other sections stay. benchmarks/peers/README.md says what
 a peer is.
 """
@@ -38,8 +38,6 @@ from benchmarks.stream import Line, Stream, last_day, marks
 from tests.harness.broker import REPOSITORY, find_broker, make_broker
 from tests.harness.store import find_store, make_store
 
-SLOW = 20
-"""Whoever is slow gets so much less."""
 PATIENCE_S = 1_200.0
 VERSION = r"<(?:artifactId|version|[\w.]+\.version)>([^<]+)<"
 """Names and versions in a pom, in their order."""
@@ -86,8 +84,8 @@ class Contest:
 
     def stream(self, contestant: Contestant) -> Stream:
         """Return what a contestant has to do."""
-        s, less = self._stream, SLOW if contestant.slow else 1
-        return Stream(s.events // less, s.warm_up // less, s.customers // less, s.seed)
+        s, part = self._stream, contestant.part
+        return Stream(s.events // part, s.warm_up // part, s.customers // part, s.seed)
 
     def run(self, contestant: Contestant, words: list[str], *, last: bool) -> Row:
         """Let one contestant run once; return its figures. An error is a figure too. last: verify ours as well."""
