@@ -4,9 +4,9 @@
 
 The contestants run by turns, so that a noisy machine is so for all; a ratio is taken within one round, the median over
 the rounds. A contestant whose records are not the oracle's has no ratio. Slow ones get a tenth or a twentieth of the
-events, customers and history: the same job, and less of it. In its last run ours is recomputed by `segmenter verify` too. The
-result goes to the section `throughput` of the JSON document; other sections stay. benchmarks/peers/README.md says what
-a peer is.
+events, customers and history: the same job, and less of it. In its last run ours is recomputed by `segmenter verify`
+too. The result goes to the section `throughput` of the JSON document; other sections stay. benchmarks/peers/README.md
+says what a peer is.
 """
 
 from __future__ import annotations
