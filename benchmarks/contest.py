@@ -269,7 +269,7 @@ def main() -> None:
         "machine": about,
         "versions": versions(contestants),
         "peers": entries,
-        "ratios": ratios(entries),
+        "ratios": {} if given.quick else ratios(entries),
     }
     for ours, others in section["ratios"].items():
         for other, ratio in others.items():
