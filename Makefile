@@ -24,10 +24,10 @@ CHECKS := "$(BIN)/ruff format --check --output-format concise ." "$(BIN)/ruff ch
 	"sh .ci/audit $(BIN)/pip-audit requirements.lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test clv spark faults chaos check format lock clean
+.PHONY: help install demo test bench bench-peers clv spark faults chaos check format lock clean
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 to 3.14); PYTEST_ARGS='-k ledger' is passed on to pytest."
 
@@ -48,6 +48,12 @@ spark: $(VENV)/.spark ## bootstrap by Spark: installs the extra spark (450 MB, o
 faults: $(STAMP) ## every fault of docs/reliability.md at length, under an hour; writes its table anew
 	SEGMENTER_FAULT_RESULTS=write $(BIN)/python -m $(if $(PYTEST_ARGS),pytest tests/faults -m "long or not long" $(PYTEST_ARGS),tests.side_by_side --faults)
 	$(BIN)/python -m tests.faults.table
+
+bench: $(STAMP) ## throughput beside others, latency, memory, workers, bootstrap, in 20 minutes; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.suite
+
+bench-peers: $(STAMP) ## the other engines (Flink, Bytewax, Spark) beside ours, half an hour; joins the page
+	$(BIN)/python -m benchmarks.suite --peers
 
 chaos: $(STAMP) ## random crashes and outages for MINUTES, reproducible by SEED; the result joins docs/reliability.md
 	$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) --seed $(SEED)

@@ -41,7 +41,7 @@ CONTESTANTS = {
     for each in (
         Contestant("raw-poll-kafka-python", "raw", "none: reads alone"),
         Contestant("raw-poll-librdkafka", "raw", "none: reads alone"),
-        Contestant("raw-produce-kafka-python", "raw", "none: reads and writes, no transaction"),
+        Contestant("raw-produce-kafka-python", "raw", "none: reads and writes, no transaction", part=10),
         Contestant("raw-produce-librdkafka", "raw", "none: reads and writes, no transaction"),
         Contestant("naive", "python", "none: a crash loses or repeats events", part=20),
         Contestant("quix", "python", "exactly once in Kafka, state by a changelog"),

@@ -1,6 +1,6 @@
 """What grows with the customers, and what must not: memory, events a second, the sweep.
 
-    python -m benchmarks.growth [--sizes 10000 100000 1000000] [--events 200000] [--history PATH]
+    python -m benchmarks.growth [--sizes 10000 100000 1000000] [--events 200000] [--history PATH] [--json FILE]
 
 For each size one worker on a namespace of its own: one day's events, sent beforehand, and then a sweep of everybody,
 for which the model is put in charge under a new number. Each event is of another customer as long as there are some,
@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--history", type=Path)
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     own = {name: value for name, value in os.environ.items() if not name.startswith("SEGMENTER_TEST_")}
     found: dict[str, object] = {}
@@ -161,7 +162,10 @@ def main() -> None:
         found["events_s_max_over_min"] = round(max(rates) / min(rates), 2)
         found["rss_max_over_min"] = round(max(resident) / min(resident), 2)
         found["on_paper"] = on_paper(sizes)
-    print(json.dumps(found | {"load": round(os.getloadavg()[0], 1), "sizes": [asdict(size) for size in sizes]}))
+    text = json.dumps(found | {"load": round(os.getloadavg()[0], 1), "sizes": [asdict(size) for size in sizes]})
+    print(text)
+    if given.json:
+        given.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

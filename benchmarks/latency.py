@@ -1,6 +1,6 @@
 """How long from a purchase to the segment that it makes? Open loop, beside a bare echo, and during a sweep.
 
-    python -m benchmarks.latency [--client both] [--seconds 30] [--rate 2000] [--customers 1000000]
+    python -m benchmarks.latency [--client both] [--seconds 30] [--rate 2000] [--customers 1000000] [--json FILE]
 
     a process sends event n at start + n / rate, whatever becomes of the others   (no coordinated omission)
     this one reads the output, read_committed: latency = receipt - the moment for which event n was scheduled
@@ -266,6 +266,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rate", type=int, default=2_000)
     parser.add_argument("--customers", type=int, default=1_000_000)
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     load = Load(given.rate, given.seconds)
     own = {name: value for name, value in os.environ.items() if not name.startswith("SEGMENTER_TEST_")}
@@ -284,7 +285,10 @@ def main() -> None:
         found: dict[str, object] = {client: measure(bench, client, load) for client in clients}
         crowd.check("history.csv")
     settings = {"rate": given.rate, "seconds": given.seconds, "customers": given.customers}
-    print(json.dumps(settings | {"load": round(os.getloadavg()[0], 1)} | found))
+    text = json.dumps(settings | {"load": round(os.getloadavg()[0], 1)} | found)
+    print(text)
+    if given.json:
+        given.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
