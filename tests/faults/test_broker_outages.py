@@ -56,7 +56,7 @@ def test_a_broker_restarted_five_times_each_way(lives: LIVES, fault: Fault, brea
 def stays_away(live: Live, broker: Broker, fault: Fault, *, frozen: bool, seconds: float) -> None:
     """Take the broker away under a busy worker: it lives, is not ready, and goes on by itself afterwards."""
     traffic = Traffic(live)
-    worker = Served(live)
+    worker = Served(live, max_poll_records="5")  # so that it is busy for long
     worker.await_takeover()
     traffic.sell(days=10)
     live.await_progress(20)
@@ -88,7 +88,9 @@ def stays_away(live: Live, broker: Broker, fault: Fault, *, frozen: bool, second
 @pytest.mark.fault(15)
 @pytest.mark.parametrize("frozen", [False, True], ids=["gone", "frozen"])
 def test_a_broker_away_for_a_while(lives: LIVES, fault: Fault, breakable_kafka: Broker, *, frozen: bool) -> None:
-    stays_away(lives(kafka=breakable_kafka.bootstrap), breakable_kafka, fault, frozen=frozen, seconds=6.0)
+    stays_away(
+        lives(kafka=breakable_kafka.bootstrap), breakable_kafka, fault, frozen=frozen, seconds=10.0
+    )  # a delivery has 8
 
 
 @pytest.mark.long

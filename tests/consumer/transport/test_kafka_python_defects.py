@@ -33,6 +33,7 @@ from consumer.transport import kafka_producer, kafka_records, kafka_sink, kafka_
 from consumer.transport.embedded import EmbeddedBroker
 from consumer.transport.kafka_admin import TopicSpec, admin
 from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource
+from consumer.transport.kafka_source import SourceTuning
 from consumer.transport.kafka_writer import EventWriter
 from tests.consumer.transport.transport_contract import collect, flow
 from tests.harness.live import wait_until
@@ -72,8 +73,10 @@ def embedded() -> Iterator[KafkaSettings]:
         yield settings
 
 
-def joined(settings: KafkaSettings, topic: str, instance: str | None = None) -> KafkaSource:
-    source = KafkaSource(settings, topic, "group-" + topic, instance=instance)
+def joined(
+    settings: KafkaSettings, topic: str, instance: str | None = None, tuning: SourceTuning | None = None
+) -> KafkaSource:
+    source = KafkaSource(settings, topic, "group-" + topic, instance=instance, tuning=tuning)
     deadline = time.monotonic() + 30
     while not source.membership().partitions and time.monotonic() < deadline:
         source.poll(0.2)
@@ -291,7 +294,7 @@ def test_ours_resumes_what_was_parked(kafka_bootstrap: str, namespace: str) -> N
     settings = KafkaSettings(kafka_bootstrap)
     make_topic(settings, namespace)
     write(settings, namespace, {0: 20_000})
-    source = joined(settings, namespace)
+    source = joined(settings, namespace, tuning=SourceTuning(max_poll_records=5_000))
     flow(source)
     found = len(collect(source, 1)[0])
     source.pause(frozenset({0}))
