@@ -1,7 +1,7 @@
 """What a lane does next: events of its day, a sweep's chunk, the turn of a day, or nothing yet.
 
 model unknown       a sweep under a newer one            (PROTOCOL C7)
-a sweep is running  its next chunk; by the wall clock every other unit is events
+a sweep is running  its next chunk; by the wall clock events go on, beside one partition's chunk at a time
 statistics broken   a sweep that rebuilds them           (PROTOCOL C4)
 a model is promoted a sweep of the same day under it
 the day turns       by the wall clock at once; by the event clock when all keep step and the model is there (C6)
@@ -29,8 +29,12 @@ FOLLOW_AFTER_S = 0.5
 """An event-clock partition follows the others' day after its log has been at its end for so long."""
 SILENT_AFTER_S = 5.0
 """A partition that gave nothing for so long has no lag, whatever its end offset says (transaction markers)."""
-CHUNK_SIZE = 2_000
-"""Customers a sweep re-scores between two batches of events."""
+CHUNK_SIZE = 4_000
+"""Customers a sweep re-scores at once where nobody waits."""
+BESIDE_EVENTS = 2
+"""Where events wait, a sweep's chunk is a half of that, and only one partition sweeps: they come again soon."""
+BEGINNING = 16
+"""Every partition begins its sweep at once, for its day turns with it; then it is a sixteenth."""
 
 
 class Planner:
@@ -51,12 +55,20 @@ class Planner:
         """Somebody waits for another partition or for a model: look again soon."""
         self.promoted = 0
         """The version that a person chose last: everybody is swept under it at once."""
+        self._crowded = False
+        """By the wall clock: events wait, in whatever partition."""
+        self._swept = False
+        """A partition sweeps in this turn."""
         self._turns_ends: dict[int, int] | None = None
         self._turns_standings: dict[int, Standing] | None = None
 
     def begin_turn(self) -> None:
         """Forget what was asked of the broker and the store for the last turn."""
         self.waiting = False
+        self._crowded = self._plan.rules.clock == "wall" and any(
+            lane.buffer is not None for lane in self._lanes.values()
+        )
+        self._swept = False
         self._turns_ends, self._turns_standings = None, None
 
     def unit(self, lane: Lane) -> Unit | None:
@@ -66,8 +78,9 @@ class Planner:
         if not lane.state.sweep.ended:
             # Not before the first chunk, which commits the sweep's beginning: no event may run under one that has none.
             begun = lane.state.sweep.cursor != START
-            turn_of_events = begun and self._plan.rules.clock == "wall" and lane.swept_last and lane.buffer is not None
-            return self._events(lane) if turn_of_events else self._chunk(lane)
+            if begun and self._crowded and (self._swept or (lane.swept_last and lane.buffer is not None)):
+                return self._events(lane)
+            return self._chunk(lane)
         if lane.state.sweep.number == 0 or not lane.statistics.is_valid:
             return self._begin(lane, max(lane.state.day, self._wall_day(lane)))
         # Where the registry has lost the promoted version nobody can be swept under it.
@@ -199,5 +212,9 @@ class Planner:
     def _chunk(self, lane: Lane) -> Sweeping:
         cursor = lane.state.sweep.cursor
         assert cursor is not None
-        found: Chunk = self._parts.store.chunk(lane.partition, cursor, CHUNK_SIZE)
-        return Sweeping(found, last=len(found.ids) < CHUNK_SIZE)
+        limit = CHUNK_SIZE
+        if self._crowded:
+            limit = max(1, limit // (BEGINNING if cursor == START else BESIDE_EVENTS))
+        self._swept = True
+        found: Chunk = self._parts.store.chunk(lane.partition, cursor, limit)
+        return Sweeping(found, last=len(found.ids) < limit)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 import msgspec
 
@@ -13,13 +14,20 @@ from consumer.lane import Events, Lane, Prepared, Sweeping, Unit
 from consumer.messages import encode_outbox
 from consumer.partition import encode_state
 from consumer.plan import Parts, Plan
-from consumer.step import Context, Decision, Mark, step, wanted
+from consumer.step import Context, Decision, Mark, Task, step, wanted
 from consumer.stored import read_json
 from consumer.traceparent import traced
 from features.store import Commit, DailyRow, InvalidKey, Snapshot, Store
 from features.transaction import Control
 from models.population import StatisticsError
 from models.population import encode as encode_statistics
+
+TOGETHER = 2_000
+"""So many lines at most are decided in one go: above, what a decision costs whatever its size matters little, and the
+commit of one partition is better written while the next one is decided."""
+
+Group = list[tuple[Lane, Unit]]
+"""Partitions that are decided in one go, each with what it does next."""
 
 
 class Decider:
@@ -28,22 +36,52 @@ class Decider:
     def __init__(self, parts: Parts, plan: Plan) -> None:
         self._parts, self._plan = parts, plan
 
-    def decide(self, lane: Lane, unit: Unit, blobs: Sequence[bytes | None]) -> Decision:
+    def decide(self, group: Group, blobs: Mapping[int, Sequence[bytes | None]]) -> list[Decision]:
+        """Decide the units of a group; blobs: by partition, the states of those whom `concerned` names.
+
+        Raises `InvalidState` or `InvalidKey` where one of them cannot be decided.
+        """
+        tasks = []
+        for lane, unit in group:
+            if not _is_plain(unit):
+                assert len(group) == 1
+                return [self._alone(lane, unit, blobs[lane.partition])]
+            lane.swept_last = False
+            marks = self._marks(lane, wanted(unit.piece.now))
+            tasks.append(Task(self._context(lane), unit.piece, blobs[lane.partition], marks))
+        return step(tasks)
+
+    def groups(self, units: Iterable[tuple[Lane, Unit]]) -> list[Group]:
+        """Put partitions together that are decided in one go: small batches of one day under the same models."""
+        groups: list[Group] = []
+        alone: list[Group] = []
+        room, context = 0, None
+        for lane, unit in units:
+            if not _is_plain(unit):
+                alone.append([(lane, unit)])
+                continue
+            own, lines = self._context(lane), len(unit.piece.now.lines)
+            if context is None or lines > room or not own.goes_with(context):
+                groups.append([])
+                room, context = TOGETHER, own
+            groups[-1].append((lane, unit))
+            room -= lines
+        return groups + alone
+
+    def _alone(self, lane: Lane, unit: Unit, blobs: Sequence[bytes | None]) -> Decision:
         context = self._context(lane)
         if isinstance(unit, Sweeping):
             lane.swept_last = True
             part = unit.chunk
-            return sweep.chunk(context, part.ids, part.positions, part.blobs, unit.last)
+            return sweep.chunk(context, part.ids, part.positions, blobs, unit.last)
         lane.swept_last = False
         piece = unit.piece
-        if piece.control is not None and piece.control.kind == "erase":
+        assert piece.control is not None
+        if piece.control.kind == "erase":
             return self._erase(lane, context, piece.control, blobs[0])
-        if piece.control is not None:
-            counters = lane.state.counted({"lines": 1, "ticks": 1})
-            after = msgspec.structs.replace(lane.state, applied=piece.now.stop, counters=counters)
-            return Decision(after, lane.statistics)
-        names = wanted(piece.now)
-        return step(context, piece, blobs, self._marks(lane, names))
+        counters = lane.state.counted({"lines": 1, "ticks": 1})
+        after = msgspec.structs.replace(lane.state, applied=piece.now.stop, counters=counters)
+        return Decision(after, lane.statistics)
 
     def _context(self, lane: Lane) -> Context:
         assert lane.bundle is not None
@@ -75,6 +113,20 @@ class Decider:
             return erasure.erase(context, control, blob, earlier, self._plan.erasure_key, rows)
         except StatisticsError as error:
             raise InvalidKey(self._parts.store.key(lane.partition, "sample"), str(error)) from error
+
+
+def concerned(unit: Unit) -> list[str]:
+    """Return the customers whose states a unit decides."""
+    if isinstance(unit, Sweeping):
+        return unit.chunk.ids
+    control = unit.piece.control
+    if control is not None:
+        return [control.customer] if control.kind == "erase" else []
+    return wanted(unit.piece.now)
+
+
+def _is_plain(unit: Unit) -> TypeGuard[Events]:
+    return isinstance(unit, Events) and unit.piece.control is None
 
 
 def learning_rows(store: Store, partition: int, sweep: int) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Decide everything about one batch of events, touch nothing: data in, a decision out (DESIGN D3).
+"""Decide everything about the events of some partitions, touch nothing: data in, decisions out (DESIGN D3).
 
 accept      lines -> applied | repeated | refused with a reason
 turn        a customer whom the running sweep has not reached does his own day's turn first (PROTOCOL C5)
@@ -10,23 +10,25 @@ emit        a record for each change, with its cause
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from consumer.clock import Cut, without
 from consumer.messages import Cause, Emission, Outbox, event_headers, turn_headers
-from consumer.partition import DayEntry, History, PartitionState, Rules, SnapshotRecord, iso
+from consumer.partition import EVERYONE, DayEntry, History, PartitionState, Rules, SnapshotRecord, iso
 from consumer.scoring import anchors, emissions, first_days, move, republish, within_horizon
 from consumer.stored import Count, Seconds
-from consumer.tally import Flows, Row, Total, totals_of
+from consumer.tally import Flows, Row, Total, totals_by
 from features.codec import MAX_SEEN, Seen, States, decode_states, encode_states
 from features.identity import position, positions
 from features.ledger import Hashes, Ints, Ledger, Lines, fold, from_lines, merge
-from features.moves import Moves, joined
+from features.moves import Moves, joined, no_moves
 from features.transaction import DAY_SECONDS, Batch, Reason, Refusal
 from features.vector import Flags
 from models.bundle import Bundle, same_space
@@ -49,6 +51,15 @@ class Context:
     rules: Rules
     history: History
     wants_touched: bool = False
+
+    def goes_with(self, other: Context) -> bool:
+        """Say whether both stand on one day under the same models, so that one `step` can decide them."""
+        return (
+            self.state.day == other.state.day
+            and self.state.sweep.previous_version == other.state.sweep.previous_version
+            and self.bundle == other.bundle
+            and self.previous == other.previous
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +90,12 @@ class Mark(msgspec.Struct, frozen=True):
     revision: Count
 
 
-def refuse_foreign(batch: Batch, partition: int, partitions_of: Callable[[Sequence[str]], Ints]) -> Batch:
+def refuse_foreign(batch: Batch, partition: int, homes: Ints) -> Batch:
     """Refuse the lines of customers whose key belongs to another partition: never two states of one customer.
 
-    partitions_of: customers' ids -> int64 (n,), where each is at home.
+    homes: int64, the partition in which each of the batch's customers is at home.
     """
-    home = partitions_of(batch.customers) == partition
+    home = homes == partition
     if home.all():
         return batch
     controls = {c.customer for c in batch.controls if c.kind == "erase"}
@@ -113,36 +124,98 @@ def wanted(batch: Batch) -> list[str]:
     return [batch.customers[owner] for owner in _mentioned(batch).tolist()]
 
 
-def step(
-    context: Context, piece: Cut, blobs: Sequence[bytes | None], marks: Mapping[str, Mark] | None = None
-) -> Decision:
-    """Apply the lines of `piece.now`; `blobs` are the states of `wanted(piece.now)`, None for new customers.
+class Task(NamedTuple):
+    """What one partition decides: the lines of `piece.now`, on what its context says.
 
-    Raises `features.codec.InvalidState` where a stored state cannot be trusted.
+    blobs: the states of `wanted(piece.now)`, None for new customers. marks: what stays of those who were erased.
     """
-    batch = _renumbered(piece.now)
+
+    context: Context
+    piece: Cut
+    blobs: Sequence[bytes | None]
+    marks: Mapping[str, Mark] = MappingProxyType({})
+
+
+def step(tasks: Sequence[Task]) -> list[Decision]:
+    """Apply the lines of partitions that go with each other; each one's decision is what it would be alone.
+
+    They are looked at as one table, a partition behind the other: what a decision costs whatever its size is paid
+    once. Raises `features.codec.InvalidState` where a stored state cannot be trusted.
+    """
+    table = _joined(tasks)
+    blobs = [blob for task in tasks for blob in task.blobs]
+    marks = {customer: mark for task in tasks for customer, mark in task.marks.items()}
     states = decode_states(blobs)
     known = np.array([blob is not None for blob in blobs], np.bool_)
-    _begin_lives(states, known, batch.customers, marks or {})
-    accepted, refused, repeated = _accept(context, batch, states, marks or {})
-    applied = batch.lines.take(accepted)
+    _begin_lives(states, known, table.customers, marks)
+    accepted, refused, repeated = _accept(tasks[0].context, table, states, marks)
+    applied = table.lines.take(accepted)
     touched = np.zeros(len(blobs), np.bool_)
     touched[applied.owner] = True
-    change = _Change(context, batch, states, known, touched)
+    change = _Change(tasks, table, states, known, touched)
     change.turn()
     change.apply(applied)
     change.relabel(accepted)
-    seen, dropped = _remember(states.seen, applied, context)
-    return change.decision(replace(states, seen=seen), piece, refused, int(accepted.sum()), repeated, dropped)
+    seen, dropped = _remember(states.seen, applied, tasks[0].context)
+    counts = zip(*(table.by_partition(rows) for rows in (accepted, repeated)), table.by_home(dropped), strict=True)
+    return change.decisions(replace(states, seen=seen), refused, list(counts))
 
 
-def _renumbered(batch: Batch) -> Batch:
-    """Return the batch with owners 0 .. m-1, in the order of `wanted`."""
-    owners = _mentioned(batch)
-    compact = np.zeros(len(batch.customers), np.int64)
-    compact[owners] = np.arange(len(owners))
-    lines = replace(batch.lines, owner=compact[batch.lines.owner])
-    return replace(batch, customers=[batch.customers[owner] for owner in owners.tolist()], lines=lines)
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The lines of some partitions, one behind the other, with owners into all their customers.
+
+    rows, at: int64 (partitions + 1,), where each one's customers and lines begin, and at last where they end.
+    home: int64, of each customer, the place of his partition.
+    """
+
+    customers: list[str]
+    lines: Lines
+    offset: Ints
+    time: Ints
+    of_history: Flags
+    rows: Ints
+    at: Ints
+    home: Ints
+
+    def by_partition(self, lines: Flags) -> list[int]:
+        """Count the flagged lines of each partition."""
+        counts: list[int] = np.diff(np.r_[0, np.cumsum(lines)][self.at]).tolist()
+        return counts
+
+    def by_home(self, owners: Ints) -> list[int]:
+        """Count some customers, each as often as he is named, by partition."""
+        counts: list[int] = np.bincount(self.home[owners], minlength=len(self.rows) - 1).tolist()
+        return counts
+
+    def split(self, rows: Indices) -> list[Indices]:
+        """Part the indices of customers (sorted) by partition."""
+        return np.split(rows, np.searchsorted(rows, self.rows[1:-1]))
+
+
+def _joined(tasks: Sequence[Task]) -> _Table:
+    """Put the lines of partitions together; owners are 0 .. m-1, in the order of `wanted`."""
+    batches = [task.piece.now for task in tasks]
+    customers: list[str] = []
+    owners, rows = [], [0]
+    for batch in batches:
+        mentioned = _mentioned(batch)
+        compact = np.zeros(len(batch.customers), np.int64)
+        compact[mentioned] = np.arange(rows[-1], rows[-1] + len(mentioned))
+        owners.append(compact[batch.lines.owner])
+        customers += [batch.customers[owner] for owner in mentioned.tolist()]
+        rows.append(len(customers))
+    lines = Lines(*map(np.concatenate, zip(*(batch.lines.columns() for batch in batches), strict=True)))
+    return _Table(
+        customers=customers,
+        lines=replace(lines, owner=np.concatenate(owners)),
+        offset=np.concatenate([batch.offset for batch in batches]),
+        time=np.concatenate([batch.time for batch in batches]),
+        of_history=np.concatenate([batch.of_history for batch in batches]),
+        rows=np.array(rows),
+        at=np.r_[0, np.cumsum([len(batch.lines) for batch in batches])],
+        home=np.repeat(np.arange(len(tasks)), np.diff(rows)),
+    )
 
 
 def _mentioned(batch: Batch) -> Indices:
@@ -159,29 +232,30 @@ def _begin_lives(states: States, known: Flags, customers: Sequence[str], marks: 
 
 
 def _accept(
-    context: Context, batch: Batch, states: States, marks: Mapping[str, Mark]
-) -> tuple[Flags, list[Refusal], int]:
-    """Return (lines that count, refusals, number of repeated lines)."""
+    context: Context, table: _Table, states: States, marks: Mapping[str, Mark]
+) -> tuple[Flags, list[list[Refusal]], Flags]:
+    """Return (lines that count, the refusals of each partition, lines that are repeated)."""
     state, rules, history = context.state, context.rules, context.history
-    lines = batch.lines
+    lines = table.lines
     tests: list[tuple[Reason, str, Flags]] = []
     if marks:
-        erased_at = np.array([marks[c].at if c in marks else np.iinfo(np.int64).min for c in batch.customers])
-        tests.append((Reason.ERASED, "dated at or before the customer's erasure", batch.time <= erased_at[lines.owner]))
+        erased_at = np.array([marks[c].at if c in marks else np.iinfo(np.int64).min for c in table.customers])
+        tests.append((Reason.ERASED, "dated at or before the customer's erasure", table.time <= erased_at[lines.owner]))
     too_old = lines.day < state.day - rules.horizon_days
     tests.append((Reason.TOO_LATE, f"older than the horizon of {rules.horizon_days} days", too_old))
     if history.cutoff is not None:
-        tests.append((Reason.BEFORE_CUTOFF, "the history may hold it already", _before_cutoff(context, batch)))
+        tests.append((Reason.BEFORE_CUTOFF, "the history may hold it already", _before_cutoff(context, table)))
     good = np.ones(len(lines), np.bool_)
-    refused: list[Refusal] = []
+    refused: list[list[Refusal]] = [[] for _ in table.at[1:]]
     for reason, detail, hit in tests:
-        refused += [Refusal(int(batch.offset[row]), reason, detail) for row in np.flatnonzero(hit & good)]
+        for row in np.flatnonzero(hit & good).tolist():
+            refused[table.home[lines.owner[row]]].append(Refusal(int(table.offset[row]), reason, detail))
         good &= ~hit
     repeated = _repeated(lines, good, _young(states.seen, state.day - rules.dedupe_days))
-    return good & ~repeated, refused, int(repeated.sum())
+    return good & ~repeated, refused, repeated
 
 
-def _before_cutoff(context: Context, batch: Batch) -> Flags:
+def _before_cutoff(context: Context, table: _Table) -> Flags:
     """Flag lines dated within the history that its ids cannot tell from the history's own (PROTOCOL H3).
 
     Ids are kept for the dedupe horizon, counted in the partition's days from the cutoff; before and
@@ -190,11 +264,11 @@ def _before_cutoff(context: Context, batch: Batch) -> Flags:
     assert context.history.cutoff is not None
     cutoff_day = context.history.cutoff // DAY_SECONDS
     span = context.rules.dedupe_days
-    comparable = batch.of_history | (context.history.has_ids & (batch.lines.event_id != 0))
+    comparable = table.of_history | (context.history.has_ids & (table.lines.event_id != 0))
     if context.state.day > cutoff_day + span:
-        comparable = np.zeros(len(batch.lines), np.bool_)
-    inside = comparable & (batch.lines.day >= cutoff_day - span)
-    flagged: Flags = (batch.time <= context.history.cutoff) & ~inside
+        comparable = np.zeros(len(table.lines), np.bool_)
+    inside = comparable & (table.lines.day >= cutoff_day - span)
+    flagged: Flags = (table.time <= context.history.cutoff) & ~inside
     return flagged
 
 
@@ -223,8 +297,11 @@ def _repeated(lines: Lines, good: Flags, seen: Seen) -> Flags:
     return repeated
 
 
-def _remember(seen: Seen, applied: Lines, context: Context) -> tuple[Seen, int]:
-    """Add the accepted ids, drop those past the dedupe horizon and the oldest above the cap (PROTOCOL H3)."""
+def _remember(seen: Seen, applied: Lines, context: Context) -> tuple[Seen, Ints]:
+    """Add the accepted ids, drop those past the dedupe horizon and the oldest above the cap (PROTOCOL H3).
+
+    Returns also whose ids the cap dropped, one entry an id.
+    """
     fresh = applied.event_id != 0
     owner = np.r_[seen.owner, applied.owner[fresh]]
     event = np.r_[seen.id, applied.event_id[fresh]]
@@ -235,10 +312,10 @@ def _remember(seen: Seen, applied: Lines, context: Context) -> tuple[Seen, int]:
     owner, event, day = owner[order], event[order], day[order]
     counts = np.bincount(owner) if len(owner) else np.zeros(0, np.int64)
     if not len(counts) or counts.max() <= MAX_SEEN:
-        return Seen(owner, event, day), 0
+        return Seen(owner, event, day), np.empty(0, np.int64)
     rank = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     kept = rank < MAX_SEEN
-    return Seen(owner[kept], event[kept], day[kept]), int((~kept).sum())
+    return Seen(owner[kept], event[kept], day[kept]), owner[~kept]
 
 
 def _by_owner_newest_first(owner: Ints, day: Ints, event: Hashes) -> Indices:
@@ -255,44 +332,51 @@ def _by_owner_newest_first(owner: Ints, day: Ints, event: Hashes) -> Indices:
 
 
 class _Change:
-    """The customers of one batch between their old states and their new ones."""
+    """The customers of some partitions' lines between their old states and their new ones."""
 
-    def __init__(self, context: Context, batch: Batch, states: States, known: Flags, touched: Flags) -> None:
-        self.context, self.batch, self.states = context, batch, states
-        self.day, self.sweep = context.state.day, context.state.sweep
+    def __init__(self, tasks: Sequence[Task], table: _Table, states: States, known: Flags, touched: Flags) -> None:
+        self.tasks, self.table, self.states = tasks, table, states
+        self.contexts = [task.context for task in tasks]
+        first = self.contexts[0]
+        self.day, self.bundle, self.rules = first.state.day, first.bundle, first.rules
         self.touched, self.known = touched, known
-        cursor = self.sweep.cursor
-        passed = np.ones(len(known), np.bool_) if cursor is None else self.positions <= cursor
-        self.counted = known & (passed | (states.heads["sweep"] == self.sweep.number))
-        self.ledger = within_horizon(states, self.day - context.rules.horizon_days)
+        self.sweep = np.array([context.state.sweep.number for context in self.contexts])[table.home]
+        self.counted = known & (self._passed() | (states.heads["sweep"] == self.sweep))
+        self.ledger = within_horizon(states, self.day - self.rules.horizon_days)
         self.before = self._score()
-        self.statistics = context.statistics - self.before.statistics(self.counted & touched)
+        self.statistics_before = self._statistics(self.before, self.counted & touched)
         self.totals_before = self._totals(self.counted & touched)
+        self.turns: list[_Turn] = [_Turn() for _ in tasks]
         self.moves: list[Moves] = []
-        self.emissions: list[Emission] = []
-        self.counters: Counter[str] = Counter()
-        self.sample = b""
 
     @cached_property
     def positions(self) -> Ints:
         """The customers' places in the sweep's order, int64 (n,): seldom asked for, and a hash each."""
-        return positions(self.batch.customers)
+        return positions(self.table.customers)
+
+    def _passed(self) -> Flags:
+        """Flag the customers whom their partition's sweep has passed; where none runs, all."""
+        cursors = [context.state.sweep.cursor for context in self.contexts]
+        if all(cursor is None for cursor in cursors):
+            return np.ones(len(self.known), np.bool_)
+        ends = np.array([EVERYONE if cursor is None else cursor for cursor in cursors])
+        passed: Flags = self.positions <= ends[self.table.home]
+        return passed
 
     def turn(self) -> None:
         """Let the customers whom the sweep has not reached yet turn their day before their event."""
         heads = self.states.heads
-        rows = np.flatnonzero(self.known & self.touched & ~self.counted)
-        if len(rows):
-            held = anchors(self.states, self.sweep, self.context.bundle)
-            labels = self.before.labels(held, self.context.bundle)
-            who = self.batch.customers
-            records, moves = turned(self.context, who, self.states, self.ledger, self.before, rows, labels)
-            self.emissions += records
-            self.moves.append(moves)
-            self.sample = sample_rows(self.context, self.positions, self.before, rows)
-        new_day = self.touched & (heads["sweep"] != self.sweep.number)
+        waiting = np.flatnonzero(self.known & self.touched & ~self.counted)
+        for context, rows, turn in zip(self.contexts, self.table.split(waiting), self.turns, strict=True):
+            if len(rows):
+                labels = self.before.labels(anchors(self.states, context.state.sweep, self.bundle), self.bundle)
+                who = self.table.customers
+                turn.emissions, turn.moves = turned(context, who, self.states, self.ledger, self.before, rows, labels)
+                turn.sample = sample_rows(context, self.positions, self.before, rows)
+                self.moves.append(turn.moves)
+        new_day = self.touched & (heads["sweep"] != self.sweep)
         heads["anchor"][new_day] = heads["segment"][new_day]
-        heads["sweep"][self.touched] = self.sweep.number
+        heads["sweep"][self.touched] = self.sweep[self.touched]
 
     def apply(self, applied: Lines) -> None:
         """Merge the accepted lines, and count the new vectors."""
@@ -301,72 +385,110 @@ class _Change:
         np.maximum.at(heads["last_day"], applied.owner, applied.day.astype(np.int32))
         self.ledger = fold(merge(self.ledger, from_lines(applied)))
         self.after = self._score()
-        self.statistics = self.statistics + self.after.statistics(self.touched)
+        self.statistics_after = self._statistics(self.after, self.touched)
 
     def relabel(self, accepted: Flags) -> None:
         """Publish the labels that changed, each with the offset and the cause of the customer's last line."""
-        heads, bundle = self.states.heads, self.context.bundle
+        heads, bundle, table = self.states.heads, self.bundle, self.table
         labels = self.after.labels(heads["anchor"].astype(np.int64), bundle)
         changed = self.touched & (labels != heads["segment"])
-        shown = self.touched if self.context.rules.emit == "all" else changed
+        shown = self.touched if self.rules.emit == "all" else changed
         rows, moved = np.flatnonzero(shown), np.flatnonzero(changed)
         last = np.zeros(len(heads), np.int64)
         index = np.flatnonzero(accepted)
-        np.maximum.at(last, self.batch.lines.owner[index], index)
-        causes = _causes(self.batch.lines, last[rows], self.day)
+        np.maximum.at(last, table.lines.owner[index], index)
+        causes = _causes(table.lines, last[rows], self.day)
         of_moves = [cause for cause, moves in zip(causes, changed[rows].tolist(), strict=True) if moves]
-        self.moves.append(move(self.states, moved, labels[moved], of_moves, self.day, bundle.version))
+        self.moved = move(self.states, moved, labels[moved], of_moves, self.day, bundle.version)
+        self.moves.append(self.moved)
         republish(self.states, np.flatnonzero(shown & ~changed))
-        offsets = self.batch.offset[last[rows]].tolist()
+        offsets = table.offset[last[rows]].tolist()
         why = [(cause, event_headers(offset)) for cause, offset in zip(causes, offsets, strict=True)]
-        self.emissions += emissions(
-            self.batch.customers, self.states, self.ledger, self.after, rows, why, self.day, bundle
-        )
+        self.shown = rows
+        self.emissions = emissions(table.customers, self.states, self.ledger, self.after, rows, why, self.day, bundle)
 
-    def decision(
-        self, states: States, piece: Cut, refused: list[Refusal], applied: int, repeated: int, dropped: int
-    ) -> Decision:
-        """Put the new states, statistics, outbox and counters together."""
-        batch, state = self.batch, self.context.state
+    def decisions(
+        self, states: States, refused: Sequence[list[Refusal]], counts: Sequence[tuple[int, int, int]]
+    ) -> list[Decision]:
+        """Put new states, statistics, outboxes and counters together, partition by partition.
+
+        counts: of each, the lines that were applied and those that were repeated, and ids that the cap dropped.
+        """
         rows = np.flatnonzero(self.touched)
         kept = replace(states, ledger=self.ledger, moves=joined(states.moves, self.moves))
-        blobs = encode_states(kept, rows, self.context.rules.schema)
-        names = [batch.customers[row] for row in rows.tolist()]
-        dead = tuple(sorted((*batch.refused, *refused), key=_by_offset))
-        self.counters.update(lines=batch.records, applied=applied, repeated=repeated, guests=len(batch.guests))
-        self.counters.update(seen_dropped=dropped)
-        flows = sum((moves.flows() for moves in self.moves), Counter[tuple[int, int, str]]())
-        self.counters.update(by_cause(flows))
-        tally = state.tally
-        if tally is not None:
-            tally = tally.changed(self.totals_before, self._totals(self.touched), flows)
-        self.counters.update(f"refused.{refusal.reason.value}" for refusal in dead)
+        blobs = encode_states(kept, rows, self.rules.schema)
+        totals_after, by_partition = self._totals(self.touched), self.table.split(rows)
+        ends = np.searchsorted(rows, self.table.rows).tolist()
+        shown = np.searchsorted(self.shown, self.table.rows).tolist()
+        moved = np.searchsorted(self.moved.owner, self.table.rows).tolist()
+        found = []
+        for n, (task, turn) in enumerate(zip(self.tasks, self.turns, strict=True)):
+            moves = slice(moved[n], moved[n + 1])
+            flows = turn.moves.flows() + Moves(self.moved.owner[moves], self.moved.records[moves]).flows()
+            own = by_partition[n]
+            touched = b""
+            if task.context.wants_touched:
+                touched = rows_of(self.positions, self.after, own[self.after.vectors.clustered[own]])
+            names = [self.table.customers[row] for row in own.tolist()]
+            new = [self.table.customers[row] for row in own[~self.known[own]].tolist()]
+            dead = tuple(sorted((*task.piece.now.refused, *refused[n]), key=_by_offset))
+            state = self._state(task, dead, counts[n], flows, (self.totals_before[n], totals_after[n]))
+            found.append(
+                Decision(
+                    state=state,
+                    statistics=task.context.statistics - self.statistics_before[n] + self.statistics_after[n],
+                    outbox=Outbox((*turn.emissions, *self.emissions[shown[n] : shown[n + 1]]), dead),
+                    states=dict(zip(names, blobs[ends[n] : ends[n + 1]], strict=True)),
+                    created={customer: position(customer) for customer in new},
+                    sample=turn.sample,
+                    touched=touched,
+                )
+            )
+        return found
+
+    def _state(
+        self,
+        task: Task,
+        dead: Sequence[Refusal],
+        counts: tuple[int, int, int],
+        flows: Flows,
+        totals: tuple[tuple[Total, ...], tuple[Total, ...]],
+    ) -> PartitionState:
+        """Return a partition's state after its lines. counts: as `decisions` takes them; totals: before, after."""
+        batch, state = task.piece.now, task.context.state
+        applied, repeated, dropped = counts
+        counters = Counter(lines=batch.records, applied=applied, repeated=repeated, guests=len(batch.guests))
+        counters.update(seen_dropped=dropped)
+        counters.update(by_cause(flows))
+        counters.update(f"refused.{refusal.reason.value}" for refusal in dead)
         newest = int(batch.time.max()) if len(batch.time) else state.watermark
-        touched = b""
-        if self.context.wants_touched:
-            touched = rows_of(self.positions, self.after, np.flatnonzero(self.touched & self.after.vectors.clustered))
-        return Decision(
-            state=msgspec.structs.replace(
-                state,
-                applied=batch.stop,
-                watermark=max(state.watermark, newest),
-                ahead=piece.ahead,
-                counters=state.counted(self.counters),
-                tally=tally,
-            ),
-            statistics=self.statistics,
-            outbox=Outbox(tuple(self.emissions), dead),
-            states=dict(zip(names, blobs, strict=True)),
-            created={batch.customers[row]: position(batch.customers[row]) for row in rows[~self.known[rows]].tolist()},
-            sample=self.sample,
-            touched=touched,
+        return msgspec.structs.replace(
+            state,
+            applied=batch.stop,
+            watermark=max(state.watermark, newest),
+            ahead=task.piece.ahead,
+            counters=state.counted(counters),
+            tally=None if state.tally is None else state.tally.changed(*totals, flows),
         )
 
-    def _totals(self, rows: Flags) -> tuple[Total, ...]:
-        return totals_of(self.states.heads["segment"].astype(np.int64), self.ledger, rows)
+    def _statistics(self, scores: Scores, rows: Flags) -> list[Statistics]:
+        return scores.statistics_by(rows, self.table.home, len(self.tasks))
+
+    def _totals(self, rows: Flags) -> list[tuple[Total, ...]]:
+        labels = self.states.heads["segment"].astype(np.int64)
+        return totals_by(labels, self.ledger, rows, self.table.home, len(self.tasks))
 
     def _score(self) -> Scores:
-        return score(self.ledger, first_days(self.states, self.day), self.day, self.context.bundle)
+        return score(self.ledger, first_days(self.states, self.day), self.day, self.bundle)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What the turn of the day of a partition's customers gives before their events."""
+
+    emissions: Sequence[Emission] = ()
+    moves: Moves = field(default_factory=no_moves)
+    sample: bytes = b""
 
 
 def turned(

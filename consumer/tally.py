@@ -25,6 +25,8 @@ from models.centroids import Indices
 
 NOBODY = 0
 """The segment of who has none."""
+_LABELS = 1 << 16
+"""More than there are labels: a head has two bytes for one."""
 
 Whole = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
 """A number of customers, or a sum of money in 1/10,000. Damage may make it negative; the next sweep counts anew."""
@@ -92,14 +94,22 @@ class Row(msgspec.Struct, frozen=True):
 
 def totals_of(labels: Ints, ledger: Ledger, rows: Flags | Indices) -> tuple[Total, ...]:
     """Count the chosen customers by label. labels: int64 (n,); ledger: owners 0..n-1, within the horizon."""
+    return totals_by(labels, ledger, rows, np.zeros(len(labels), np.int64), 1)[0]
+
+
+def totals_by(labels: Ints, ledger: Ledger, rows: Flags | Indices, group: Ints, groups: int) -> list[tuple[Total, ...]]:
+    """Count the chosen customers by label, those of each group alone. group: int64 (n,), 0..groups-1; else as above."""
     net = np.zeros(len(labels), np.int64)
     np.add.at(net, ledger.owner, ledger.net)
-    chosen, worth = labels[rows], net[rows]
+    chosen, worth = group[rows] * _LABELS + labels[rows], net[rows]
     found, place = np.unique(chosen, return_inverse=True)
     sums = np.zeros(len(found), np.int64)
     np.add.at(sums, place, worth)
     counts = np.bincount(place, minlength=len(found))
-    return tuple(Total(*each) for each in zip(found.tolist(), counts.tolist(), sums.tolist(), strict=True))
+    totals: list[list[Total]] = [[] for _ in range(groups)]
+    for key, customers, money in zip(found.tolist(), counts.tolist(), sums.tolist(), strict=True):
+        totals[key // _LABELS].append(Total(key % _LABELS, customers, money))
+    return [tuple(each) for each in totals]
 
 
 def added(flows: Iterable[Flow], more: Flows) -> tuple[Flow, ...]:

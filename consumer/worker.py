@@ -4,7 +4,7 @@
       look        now and then: what does the operator ask? is the store where idle lanes left it? do records come?
     2 take over   partitions that are newly ours, or that failed (PROTOCOL B, consumer.takeover)
     3 plan        each lane's next unit: events of its day, a sweep's chunk, or nothing; load its states
-    4 decide      pure: consumer.step, consumer.sweep, consumer.erasure; lane after lane
+    4 decide      pure: consumer.step, consumer.sweep, consumer.erasure; lane after lane, small ones together
     5 commit      one fenced script a partition (PROTOCOL A2), written while 4 goes on with the next lane; all answered
     6 publish     one Kafka transaction: outboxes, dead letters, offsets (PROTOCOL A3)
     7 lead        the owner of partition 0 makes the day's model (PROTOCOL C6)
@@ -16,7 +16,7 @@ lane away; it is taken over again from what Redis and Kafka then say.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from itertools import chain
 
@@ -26,7 +26,7 @@ import numpy as np
 from consumer.erasure import keyed_hash
 from consumer.exits import ExitCode, Stop
 from consumer.guards import TopicGuard, state_gone
-from consumer.lane import Events, Lane, Sweeping, Unit
+from consumer.lane import Lane, Sweeping, Unit
 from consumer.leader import Leader, made_for
 from consumer.observer import Turn
 from consumer.plan import Parts, Plan
@@ -39,9 +39,9 @@ from consumer.ports import (
     RetentionGap,
     TransportError,
 )
-from consumer.preparation import Decider, as_commit
+from consumer.preparation import Decider, Group, as_commit, concerned
 from consumer.publication import output_records
-from consumer.step import refuse_foreign, wanted
+from consumer.step import Decision, refuse_foreign
 from consumer.takeover import Takeover, lost_input
 from consumer.watch import Watch
 from consumer.watchdog import Remedy, Watchdog
@@ -56,6 +56,7 @@ from features.store import (
     StoreError,
     StoreUnavailable,
 )
+from features.transaction import Batch
 from models.population import StatisticsError
 
 IDLE_POLL_S = 0.25
@@ -253,9 +254,9 @@ class Worker:
         for partition in sorted(change.revoked):
             self._observer.released(partition)
         self._pending |= {partition for partition in change.assigned if partition < self._plan.partitions}
-        for partition in sorted(records.keys() & lanes.keys()):
-            if records[partition]:
-                self._decode(lanes[partition], records[partition])
+        arrivals = [(lanes[p], records[p]) for p in sorted(records.keys() & lanes.keys()) if records[p]]
+        if arrivals:
+            self._take(arrivals)
         return polled
 
     def _forget(self, partition: int) -> None:
@@ -279,19 +280,25 @@ class Worker:
     def _is_busy(self, lane: Lane) -> bool:
         return lane.buffer is not None or not lane.state.sweep.ended or lane.prepared is not None
 
-    def _decode(self, lane: Lane, records: Sequence[InputRecord]) -> None:
-        arrived = [record.timestamp for record in records]
-        batch = decode(
+    def _take(self, arrivals: Sequence[tuple[Lane, Sequence[InputRecord]]]) -> None:
+        """Decode what has come, and give it to its lanes."""
+        batches = [self._decoded(lane, records) for lane, records in arrivals]
+        ends = np.cumsum([len(batch.customers) for batch in batches])
+        homes = np.split(self._plan.partitions_of([name for batch in batches for name in batch.customers]), ends[:-1])
+        for (lane, records), batch, home in zip(arrivals, batches, homes, strict=True):
+            arrived = np.array([record.timestamp for record in records], np.int64)
+            lane.take(refuse_foreign(batch, lane.partition, home), records, arrived)
+
+    def _decoded(self, lane: Lane, records: Sequence[InputRecord]) -> Batch:
+        return decode(
             [record.offset for record in records],
             [record.key for record in records],
             [record.value for record in records],
-            arrived,
+            [record.timestamp for record in records],
             zone=self._plan.zone,
             currency=self._plan.currency,
             today=self._planner.today(lane),
         )
-        batch = refuse_foreign(batch, lane.partition, self._plan.partitions_of)
-        lane.take(batch, records, np.array(arrived, np.int64))
 
     def _apply_pauses(self) -> None:
         """Read on only where nothing waits: a lane with a buffer would otherwise pile input up.
@@ -452,29 +459,46 @@ class Worker:
         ready = [lane for lane in self._lanes.values() if now >= lane.retry_at]
         # A commit of unknown outcome comes first, unchanged: nothing else may follow its parent.
         yield from [lane for lane in ready if lane.prepared is not None]
-        units = {lane.partition: unit for lane in ready if lane.prepared is None and (unit := self._unit(lane))}
-        names = {p: wanted(unit.piece.now) for p, unit in units.items() if isinstance(unit, Events)}
-        for partition, unit in units.items():
-            if isinstance(unit, Events) and unit.piece.control is not None and unit.piece.control.kind == "erase":
-                names[partition] = [unit.piece.control.customer]
-        load = self._parts.store.load
-        loading = {p: self._background.submit(load, {p: wanted_of}) for p, wanted_of in names.items()}
-        for partition, unit in units.items():
-            lane = self._lanes[partition]
-            blobs = loading[partition].result()[partition] if partition in loading else []
+        units = [(lane, unit) for lane in ready if lane.prepared is None and (unit := self._unit(lane))]
+        groups = self._decider.groups(units)
+        for group, loaded in zip(groups, [self._load(group) for group in groups], strict=True):
+            blobs = loaded.result()
             self._crash_point("after_load")
-            try:
-                decision = self._decider.decide(lane, unit, blobs)
-            except InvalidState as error:
-                named = unit.chunk.ids if isinstance(unit, Sweeping) else names[partition]
-                hashed = keyed_hash(self._plan.erasure_key, named[error.index])[:16]
-                self._block(lane, f"the state of customer {hashed} (keyed hash) cannot be trusted: {error.problem}")
-                continue
-            except InvalidKey as error:
-                self._block(lane, str(error))
-                continue
-            lane.prepared = as_commit(lane, unit, decision, self._plan.rules.history_days)
-            yield lane
+            for lane, unit, decision in self._decided(group, blobs):
+                lane.prepared = as_commit(lane, unit, decision, self._plan.rules.history_days)
+                yield lane
+
+    def _load(self, group: Group) -> Future[Mapping[int, Sequence[bytes | None]]]:
+        """Begin to load the states of a group; a sweep's chunk has brought its own."""
+        lane, unit = group[0]
+        if isinstance(unit, Sweeping):
+            ready: Future[Mapping[int, Sequence[bytes | None]]] = Future()
+            ready.set_result({lane.partition: unit.chunk.blobs})
+            return ready
+        return self._background.submit(
+            self._parts.store.load, {lane.partition: concerned(unit) for lane, unit in group}
+        )
+
+    def _decided(
+        self, group: Group, blobs: Mapping[int, Sequence[bytes | None]]
+    ) -> Iterator[tuple[Lane, Unit, Decision]]:
+        """Decide a group; where one of it cannot be decided, the others are without it."""
+        try:
+            decisions = self._decider.decide(group, blobs)
+        except (InvalidState, InvalidKey) as error:
+            if len(group) > 1:
+                for each in group:
+                    yield from self._decided([each], blobs)
+                return
+            lane, unit = group[0]
+            reason = str(error)
+            if isinstance(error, InvalidState):
+                hashed = keyed_hash(self._plan.erasure_key, concerned(unit)[error.index])[:16]
+                reason = f"the state of customer {hashed} (keyed hash) cannot be trusted: {error.problem}"
+            self._block(lane, reason)
+            return
+        for (lane, unit), decision in zip(group, decisions, strict=True):
+            yield lane, unit, decision
 
     def _unit(self, lane: Lane) -> Unit | None:
         try:

@@ -52,9 +52,13 @@ class Lines:
     def __len__(self) -> int:
         return len(self.owner)
 
+    def columns(self) -> tuple[npt.NDArray[Any], ...]:
+        """Return the columns in their order."""
+        return self.owner, self.order, self.day, self.amount, self.units, self.event_id
+
     def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Lines:
         """Return the rows that a NumPy index selects."""
-        return Lines(*(getattr(self, f.name)[index] for f in fields(self)))
+        return Lines(*(column[index] for column in self.columns()))
 
 
 @dataclass(frozen=True, slots=True)

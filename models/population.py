@@ -62,6 +62,11 @@ class Statistics:
         squares = (coordinates * coordinates + _HALF) >> FRACTION_BITS
         return cls(members.sum(axis=1), members @ coordinates, members @ squares)
 
+    def split(self, groups: int) -> list[Statistics]:
+        """Part statistics of `groups` populations whose clusters are laid one behind the other."""
+        columns = (np.split(column, groups) for column in (self.n, self.sums, self.squares))
+        return [Statistics(*each) for each in zip(*columns, strict=True)]
+
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(self.n + other.n, self.sums + other.sums, self.squares + other.squares)
 

@@ -35,6 +35,13 @@ class Scores:
         """Return the contribution of the chosen customers, each at his nearest centroid."""
         return Statistics.of(self.coordinates[rows], self.cluster[rows], self.table.shape[1])
 
+    def statistics_by(self, rows: Flags, group: Ints, groups: int) -> list[Statistics]:
+        """Return `statistics` of the chosen customers of each group. group: int64 (n,), 0 .. groups - 1."""
+        k = self.table.shape[1]
+        cluster = self.cluster[rows]
+        place = np.where(cluster == NOWHERE, NOWHERE, group[rows] * k + cluster)
+        return Statistics.of(self.coordinates[rows], place, groups * k).split(groups)
+
 
 def score(ledger: Ledger, first_day: Ints, day: int, bundle: Bundle) -> Scores:
     """Score the customers 0 .. len(first_day) - 1, whose ledger is expired to the day's horizon."""

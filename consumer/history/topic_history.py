@@ -61,9 +61,8 @@ class TopicHistory:
 
     def add(self, partition: int, batch: Batch, published_ms: Mapping[int, int], dead: Collection[int]) -> None:
         """Take a batch in, in the order of partitions and offsets. dead: offsets that have a dead letter."""
-        batch = refuse_foreign(
-            batch, partition, lambda customers: np.array([self._home(each, partition) for each in customers], np.int64)
-        )
+        homes = np.array([self._home(each, partition) for each in batch.customers], np.int64)
+        batch = refuse_foreign(batch, partition, homes)
         self.counts.update(records=batch.records, guests=len(batch.guests))
         self.counts.update(f"refused.{refusal.reason.value}" for refusal in batch.refused)
         alive = np.array([offset not in dead for offset in batch.offset.tolist()], np.bool_)

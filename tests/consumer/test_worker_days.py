@@ -10,6 +10,7 @@ import pytest
 
 from consumer.partition import Rules
 from consumer.ports import TransportError
+from features.store import Chunk
 from models.bundle import Bundle, content_hash
 from tests.harness.world import FIRST_DAY, World, day_number, line, shopping
 
@@ -69,6 +70,34 @@ def test_events_go_on_between_the_chunks_of_a_wall_clock_sweep(monkeypatch: pyte
     assert disturbed.labels() == calm.labels()
     assert disturbed.ledgers() == calm.ledgers()
     assert disturbed.store.statistics(0) == calm.store.statistics(0)
+
+
+def test_where_events_wait_one_partition_sweeps_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every partition begins its sweep at once; then each turn has one chunk, and events of all the others."""
+    monkeypatch.setattr("consumer.planner.CHUNK_SIZE", 4)
+    world = World(partitions=3, rules=WALL, max_poll_records=6)
+    at(world, 10.9)
+    world.publish(*shopping(5, days=10))
+    worker = world.settle()
+    at(world, 20.5)
+    again = [x | {"invoice_date": f"{FIRST_DAY + timedelta(days=20)}T10:00:00", "event_id": ""} for x in shopping(5)]
+    world.publish(*again[:200])
+    turns: list[list[int]] = []
+    read = world.store.chunk
+
+    def noted(partition: int, after: int, limit: int) -> Chunk:
+        turns[-1].append(partition)
+        return read(partition, after, limit)
+
+    monkeypatch.setattr(world.store, "chunk", noted)
+    while any(state.day < day_number(FIRST_DAY) + 20 or not state.sweep.ended for state in world.states().values()):
+        turns.append([])
+        worker.turn()
+    swept = [turn for turn in turns if turn]
+    assert swept[0] == [0, 1, 2]
+    assert {len(turn) for turn in swept[1:-1]} == {1}
+    assert {p for turn in swept[1:] for p in turn} == {0, 1, 2}
+    assert world.counters()["applied"] > 0
 
 
 def test_an_event_far_ahead_is_refused_until_ten_of_three_customers_say_that_the_stream_resumes() -> None:
@@ -211,6 +240,24 @@ def test_a_corrupted_state_blocks_its_partition_and_names_the_customer_by_no_id(
     world.store.parts[0].states["secret-name"] = blob
     world.settle(worker)
     assert world.counters()["applied"] == 2
+
+
+def test_a_corrupted_state_blocks_no_partition_that_is_decided_together_with_its_own() -> None:
+    world = World(partitions=3, rules=WALL)
+    at(world, 0.5)
+    names = [next(f"c{n}" for n in range(100) if world.home(f"c{n}") == partition) for partition in range(3)]
+    world.publish(*(line(name, FIRST_DAY) for name in names))
+    worker = world.settle()
+    blob = world.store.parts[1].states[names[1]]
+    world.store.parts[1].states[names[1]] = blob[:-1] + bytes([blob[-1] ^ 1])
+    world.publish(*(line(name, FIRST_DAY, invoice_no="2") for name in names))
+    for _ in range(20):
+        worker.turn()
+    assert list(worker.blocked()) == [1]
+    assert world.counters()["applied"] == 5
+    world.store.parts[1].states[names[1]] = blob
+    world.settle(worker)
+    assert world.counters()["applied"] == 6
 
 
 def test_a_lapsed_customer_is_forgotten_with_a_tombstone() -> None:

@@ -24,7 +24,7 @@ from consumer.messages import Emission
 from consumer.partition import START, DayEntry, PartitionState, Rules, Sweep, iso
 from consumer.partition import History as HistoryRules
 from consumer.scoring import within_horizon
-from consumer.step import Context, Decision, Mark, read_rows, refuse_foreign, step, wanted
+from consumer.step import Context, Decision, Mark, Task, read_rows, refuse_foreign, step, wanted
 from consumer.tally import Row as DailyRow
 from consumer.tally import Tally
 from features.codec import SCHEMA_OF_MOVES, Seen, States, blank_heads, decode_states, encode_states
@@ -259,9 +259,8 @@ class PureRun:
             currency="GBP",
             today=FAR,
         )
-        rest = refuse_foreign(
-            batch, part.number, lambda customers: np.array([self.home(c) for c in customers], np.int64)
-        )
+        homes = np.array([self.home(customer) for customer in batch.customers], np.int64)
+        rest = refuse_foreign(batch, part.number, homes)
         while True:
             piece = cut(rest, part.state, self.rules)
             if piece.now.records:
@@ -272,13 +271,10 @@ class PureRun:
 
     def decide(self, part: Part, piece: Cut) -> Decision:
         """Decide one piece of a batch as the worker would."""
-        context = self.context(part)
         control = piece.control
         if control is None:
-            names = wanted(piece.now)
-            found = {name: part.marks.get(erasure.keyed_hash(KEY, name)) for name in names}
-            marks = {name: msgspec.json.decode(mark, type=Mark) for name, mark in found.items() if mark is not None}
-            return step(context, piece, [part.states.get(name) for name in names], marks)
+            return step([self.task(part, piece)])[0]
+        context = self.context(part)
         if control.kind == "tick":
             counters = part.state.counted({"lines": 1, "ticks": 1})
             after = msgspec.structs.replace(part.state, applied=piece.now.stop, counters=counters)
@@ -287,6 +283,13 @@ class PureRun:
         mark = part.marks.get(erasure.keyed_hash(KEY, control.customer))
         earlier = None if mark is None else msgspec.json.decode(mark, type=Mark)
         return erasure.erase(context, control, part.states.get(control.customer), earlier, KEY, dict(part.rows))
+
+    def task(self, part: Part, piece: Cut) -> Task:
+        """Return what a partition has to decide of some lines."""
+        names = wanted(piece.now)
+        found = {name: part.marks.get(erasure.keyed_hash(KEY, name)) for name in names}
+        marks = {name: msgspec.json.decode(mark, type=Mark) for name, mark in found.items() if mark is not None}
+        return Task(self.context(part), piece, [part.states.get(name) for name in names], marks)
 
     def context(self, part: Part) -> Context:
         touched = self.learner is not None and self.learner.needs_touched
