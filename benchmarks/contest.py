@@ -4,8 +4,8 @@
 
 The contestants run by turns, so that a noisy machine is so for all; a ratio is taken within one round, the median over
 the rounds. A contestant whose records are not the oracle's has no ratio. Slow ones get a tenth or a twentieth of the
-events, customers and history: the same job, and less of it. In its last run ours is recomputed by `segmenter verify`
-too. The result goes to the section `throughput` of the JSON document; other sections stay. benchmarks/peers/README.md
+events, customers and history: the same job, and less of it. At the end `segmenter verify` recomputes ours of the last
+round. The result goes to the section `throughput` of the JSON document; other sections stay. benchmarks/peers/README.md
 says what a peer is.
 """
 
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -81,6 +82,7 @@ class Contest:
     def __init__(self, arena: Arena, directory: Path, stream: Stream) -> None:
         self._arena, self._directory, self._stream = arena, directory, stream
         self._courses: dict[Stream, tuple[Course, dict[str, list[Output]]]] = {}
+        self._unverified: list[tuple[Row, Namespace]] = []
 
     def stream(self, contestant: Contestant) -> Stream:
         """Return what a contestant has to do."""
@@ -88,7 +90,10 @@ class Contest:
         return Stream(s.events // part, s.warm_up // part, s.customers // part, s.seed)
 
     def run(self, contestant: Contestant, words: list[str], *, last: bool) -> Row:
-        """Let one contestant run once; return its figures. An error is a figure too. last: verify ours as well."""
+        """Let one contestant run once; return its figures. An error is a figure too.
+
+        last: of the last round. What ours left is kept from then on, for `verify`.
+        """
         stream = self.stream(contestant)
         course, expected = self._course(stream)
         try:
@@ -101,7 +106,17 @@ class Contest:
         except ContestError as error:
             return {"error": str(error)}
         finally:
-            self._arena.clear()
+            if not self._unverified:
+                self._arena.clear()
+
+    def verify(self) -> None:
+        """Let `segmenter verify` recompute ours of the last round, at once; what it finds joins the rows."""
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(lambda pair: pair[1].verify(), self._unverified)
+            for (row, _), wrong in zip(self._unverified, found, strict=True):
+                row["differences"] += len(wrong)
+                row["first_differences"] += wrong[:3]
+                row["verified"] = True
 
     def _peer(self, course: Course, words: list[str]) -> Lap:
         output = self._arena.topic()
@@ -121,7 +136,7 @@ class Contest:
         finally:
             shutil.rmtree(state)
 
-    def _ours(self, contestant: Contestant, course: Course, words: list[str], verify: bool) -> Row:
+    def _ours(self, contestant: Contestant, course: Course, words: list[str], last: bool) -> Row:
         client = contestant.name.removeprefix("ours-")
         namespace = Namespace(self._arena, course.content, course.directory, client)
         namespace.bootstrap()
@@ -129,11 +144,11 @@ class Contest:
         lap = self._arena.lap(words, namespace.environment, namespace.output, log, PATIENCE_S)
         stream = course.content.stream
         share = scorings(lap.causes, course.lines) / len(course.lines)
-        wrong = namespace.other_states(course.states)
-        if verify:  # minutes of pure Python for a million events, so once
-            wrong += namespace.verify()
-        row = _row(lap, stream, wrong)
-        return row | {"scorings_s": round(row["events_s"] * share), "verified": verify}
+        row = _row(lap, stream, namespace.other_states(course.states))
+        row |= {"scorings_s": round(row["events_s"] * share), "verified": False}
+        if last:  # minutes of pure Python for a million events, so once
+            self._unverified.append((row, namespace))
+        return row
 
     def _course(self, stream: Stream) -> tuple[Course, dict[str, list[Output]]]:
         if stream not in self._courses:
@@ -260,6 +275,7 @@ def main() -> None:
                 row = contest.run(contestant, words[contestant.name], last=n == given.runs - 1)
                 rows[contestant.name].append(row)
                 print(f"round {n + 1} {contestant.name:26} {_sentence(row)}", flush=True)
+        contest.verify()
         entries = {each.name: summary(each, contest.stream(each), rows[each.name]) for each in contestants}
     section = {
         "made": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
