@@ -114,7 +114,9 @@ def table_of(
     path: object, cells: Any, row: Ints, options: CsvOptions, misshapen: Sequence[tuple[int, bool]] = ()
 ) -> Table:
     """Return one file's rows of a part as texts. cells: an Arrow table, a column of bytes a field."""
-    encoded = pa.table({field: cells.column(field).dictionary_encode() for field in cells.column_names})
+    # In one piece first: each of many batches would get the whole dictionary, to be unified with all the others.
+    whole = cells.combine_chunks()
+    encoded = pa.table({field: whole.column(field).dictionary_encode() for field in cells.column_names})
     return texts_of(path, encoded, {field: field for field in cells.column_names}, row, options, misshapen)
 
 
