@@ -36,7 +36,7 @@ from consumer.worker import Worker, never
 from features.codec import SCHEMA, NewerSchema
 from features.ledger import Ints
 from features.redis_generation import Binding, GenerationLoader, read_binding
-from features.redis_store import Client, RedisStore, connect, guarded
+from features.redis_store import Client, RedisStore, connect, server_facts
 from features.store import StoreRefused, StoreUnavailable
 from features.transaction import DAY_SECONDS, today_in
 from models.learner import learner_named
@@ -51,18 +51,19 @@ WAIT_FOR_STATE_S = 1.0
 
 
 def connect_redis(settings: Settings) -> Client:
-    """Return a client, after checking that the store answers and never evicts."""
+    """Return a client, after checking that the store answers, each server of it, and never evicts."""
     authority = settings.redis_ssl_cafile
     if authority and not os.access(authority, os.R_OK):
         raise Stop(ExitCode.USAGE, f"SEGMENTER_REDIS_SSL_CAFILE: {authority} cannot be read")
     client = connect(settings.redis())
-    memory: Mapping[str, object] = guarded(lambda: client.info("memory"))
-    policy = memory.get("maxmemory_policy")
-    if policy != "noeviction":
-        raise Stop(
-            ExitCode.INCOMPATIBLE,
-            f"Redis has maxmemory-policy {policy}: it would drop states silently; set it to noeviction",
-        )
+    for server in server_facts(client):
+        if server.eviction != "noeviction":
+            at = f" at {server.at}" if server.at else ""
+            raise Stop(
+                ExitCode.INCOMPATIBLE,
+                f"Redis{at} has maxmemory-policy {server.eviction}: it would drop states silently; set it to "
+                "noeviction",
+            )
     return client
 
 

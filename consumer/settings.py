@@ -19,6 +19,7 @@ from consumer.partition import Rules
 from consumer.publication import Topics
 from consumer.secrets import read_secrets
 from consumer.transport.kafka_settings import ClientName, KafkaSettings
+from features.redis_cluster import addresses
 from features.redis_store import RedisAddress
 from features.vector import NAMES, RFM
 from models.learner import NAMES as LEARNERS
@@ -44,7 +45,8 @@ class Settings(BaseSettings):
     kafka_sasl_password_file: str | None = Field(None, description="File that holds it instead.")
     kafka_ssl_cafile: str | None = Field(None, description="File with the certificates that brokers are checked by.")
     redis_url: SecretStr = Field(
-        SecretStr("redis://localhost:6379/0"), description="Redis or Valkey; `rediss://` for TLS."
+        SecretStr("redis://localhost:6379/0"),
+        description="Redis or Valkey; `rediss://` for TLS; `redis+cluster://host:port,host:port` for a cluster.",
     )
     redis_username: str | None = Field(None, description="User of Redis' ACL.")
     redis_password: SecretStr | None = Field(None, description="Password of Redis.")
@@ -151,14 +153,17 @@ class Settings(BaseSettings):
     @classmethod
     def _readable_address(cls, value: SecretStr) -> SecretStr:
         try:
-            parts = urlsplit(value.get_secret_value())
-            readable = parts.scheme in ("redis", "rediss", "unix") and (parts.port is None or parts.port > 0)
+            given = [urlsplit(each) for each in addresses(value.get_secret_value())]
+            readable = all(
+                each.scheme in ("redis", "rediss", "unix") and (each.port is None or each.port > 0) for each in given
+            )
         except ValueError:  # its text quotes the address, and with it a password
             readable = False
         if not readable:
             raise ValueError(
-                "an address is redis://host:6379/0, or rediss:// for TLS; a password in it has / @ : and # as %2F %40 "
-                f"%3A %23, or is given as {PREFIX}REDIS_PASSWORD_FILE"
+                "an address is redis://host:6379/0, or rediss:// for TLS, or redis+cluster://host:6379,host:6379 of a "
+                "cluster, whose one database has no number; a password in it has / @ : and # as %2F %40 %3A %23, or is "
+                f"given as {PREFIX}REDIS_PASSWORD_FILE"
             )
         return value
 

@@ -16,10 +16,9 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import redis
 
 from features.orders import binding_key
-from features.redis_store import Keys, checksum, guarded
+from features.redis_store import Client, Keys, checksum, guarded
 from features.store import StoreRefused
 
 CHUNK = 2_000
@@ -70,7 +69,7 @@ def former_key(namespace: str, generation: str) -> bytes:
     return f"{{{namespace}:model}}:{generation}:former".encode()
 
 
-def read_former(client: redis.Redis, namespace: str, generation: str) -> list[Former]:
+def read_former(client: Client, namespace: str, generation: str) -> list[Former]:
     """Return what was before partitions were added, the oldest first. Raises `StoreError`."""
     data: Any = guarded(lambda: client.get(former_key(namespace, generation)))
     if data is None:
@@ -82,7 +81,7 @@ def read_former(client: redis.Redis, namespace: str, generation: str) -> list[Fo
         raise StoreRefused(f"{name} is no list of generations of this version: {error}") from None
 
 
-def read_binding(client: redis.Redis, namespace: str) -> Binding | None:
+def read_binding(client: Client, namespace: str) -> Binding | None:
     """Return the live generation's binding; None before the first bootstrap. Raises `StoreError`."""
     data: Any = guarded(lambda: client.get(binding_key(namespace)))
     if data is None:
@@ -93,7 +92,7 @@ def read_binding(client: redis.Redis, namespace: str) -> Binding | None:
         raise StoreRefused(f"{binding_key(namespace).decode()} is no binding of this version: {error}") from None
 
 
-def raise_schema(client: redis.Redis, namespace: str, binding: Binding, schema: int) -> bool:
+def raise_schema(client: Client, namespace: str, binding: Binding, schema: int) -> bool:
     """Let states be written in a newer schema; False where the binding is another one by now. Raises `StoreError`."""
     key = binding_key(namespace)
     raised = msgspec.json.encode(msgspec.structs.replace(binding, schema=schema))
@@ -122,7 +121,7 @@ class LoadEnded(Exception):
 class GenerationLoader:
     """Loads one new generation; nothing of it is live before `finish`."""
 
-    def __init__(self, client: redis.Redis, namespace: str, generation: str) -> None:
+    def __init__(self, client: Client, namespace: str, generation: str) -> None:
         self._redis: Any = client
         self._namespace, self._generation = namespace, generation
         self._keys = Keys(namespace, generation)

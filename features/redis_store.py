@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from zlib import crc32
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from features.orders import binding_key, frozen_key, orders_of, paused_key, promoted_key
+from features.redis_cluster import addresses, first_cause, open_cluster
 from features.store import (
     Chunk,
     Commit,
@@ -35,7 +38,7 @@ from features.store import (
 
 T = TypeVar("T")
 
-Client = redis.Redis
+Client: TypeAlias = redis.Redis | redis.RedisCluster
 """What `connect` returns; the shell passes it on without knowing the library."""
 
 TIMEOUT_S = 5.0
@@ -45,20 +48,24 @@ _NOT_NOW = (
     redis.exceptions.BusyLoadingError,
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.ReadOnlyError,
-    redis.exceptions.ClusterDownError,
-    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterError,  # CLUSTERDOWN, MASTERDOWN, and whoever was sent to and fro too often
     redis.exceptions.TryAgainError,
+    RedisClusterException,  # no node tells where a slot is
 )
 _PAUSING = re.compile(r"(?:^|[ :]-?)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|READONLY|CLUSTERDOWN|TRYAGAIN|MASTERDOWN)\b")
 """Words of an answer that says "not now": the first, or inside what a script met. Some have no class in redis-py."""
 _COMMIT_ID = re.compile(rb"\d{1,18}:\d{1,18}")
+_CLUSTER = "redis+cluster:// (rediss+cluster:// for TLS)"
 _OF_PIPELINE = " of pipeline caused error: "
 """Before it redis-py quotes the command, and with it customers' ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """How Redis is reached. cafile: who may vouch for a `rediss://` server; the system's authorities if None."""
+    """How Redis is reached. cafile: who may vouch for a `rediss://` server; the system's authorities if None.
+
+    url: as redis-py takes it, or a cluster's (features.redis_cluster).
+    """
 
     url: str = field(repr=False)
     username: str | None = None
@@ -66,59 +73,70 @@ class RedisAddress:
     cafile: str | None = None
 
 
-def connect(address: RedisAddress | str) -> redis.Redis:
+def connect(address: RedisAddress | str, *, timeout_s: float = TIMEOUT_S) -> Client:
     """Return a client that never repeats a command by itself: our own code decides what may be repeated.
 
-    A `rediss://` server must show a certificate of a known authority, made out to the host in its address.
+    A `rediss://` server must show a certificate of a known authority, made out to the host in its address. A cluster is
+    asked at once where its slots are: raises `StoreError`.
     """
     at = RedisAddress(address) if isinstance(address, str) else address
-    given = {k: v for k, v in (("username", at.username), ("password", at.password)) if v}
-    if at.cafile and at.url.startswith("rediss:"):
+    urls = addresses(at.url)
+    given: dict[str, Any] = {k: v for k, v in (("username", at.username), ("password", at.password)) if v}
+    if at.cafile and urls[0].startswith("rediss:"):
         given["ssl_ca_certs"] = at.cafile
-    return redis.Redis.from_url(
-        at.url,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        **given,
-    )
+    given |= {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    if urls != [at.url]:
+        return guarded(lambda: open_cluster(urls, given))
+    return redis.Redis.from_url(at.url, retry=Retry(NoBackoff(), 0), **given)
 
 
 def ping(address: RedisAddress, *, timeout_s: float = 1.0) -> str | None:
-    """Ask over a connection of its own whether the store answers; return what is wrong, None where nothing is."""
-    client = connect(address)
-    client.connection_pool.connection_kwargs |= {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    """Ask over connections of its own whether the store answers; return what is wrong, None where nothing is."""
     try:
-        client.ping()
-    except redis.RedisError as error:
+        with closing(connect(address, timeout_s=timeout_s)) as client:
+            for server in _servers(client).values():
+                server.ping()
+    except (StoreError, redis.RedisError) as error:
         return f"{type(error).__name__}: {error}"
-    finally:
-        client.close()
     return None
 
 
 class ServerFacts(NamedTuple):
-    """What a server says of itself; append_only: None where it does not say."""
+    """What a server says of itself; append_only: None where it does not say. at: host:port of a cluster's, else ""."""
 
     name: str
     version: str
     append_only: bool | None
+    eviction: str
+    at: str = ""
 
 
-def server_facts(client: Client) -> ServerFacts:
-    """Ask a server what it is. Raises `StoreError`."""
-    told: Mapping[str, Any] = guarded(client.info)
+def server_facts(client: Client) -> list[ServerFacts]:
+    """Ask the server what it is, or each primary of a cluster. Raises `StoreError`."""
+    return [_facts(at, guarded(server.info)) for at, server in _servers(client).items()]
+
+
+def _facts(at: str, told: Mapping[str, Any]) -> ServerFacts:
     valkey = "valkey_version" in told
     number = told.get("valkey_version" if valkey else "redis_version", "of an unknown version")
     append_only = bool(told["aof_enabled"]) if "aof_enabled" in told else None
-    return ServerFacts("Valkey" if valkey else "Redis", str(number), append_only)
+    return ServerFacts("Valkey" if valkey else "Redis", str(number), append_only, str(told.get("maxmemory_policy")), at)
+
+
+def _servers(client: Client) -> dict[str, redis.Redis]:
+    """Return the servers that hold states, by their place: the one (""), or the primaries of a cluster."""
+    if isinstance(client, redis.Redis):
+        return {"": client}
+    primaries = client.get_primaries()  # type: ignore[no-untyped-call]  # redis-py gives this one no types
+    return {node.name: client.get_redis_connection(node) for node in primaries}
 
 
 def guarded(call: Callable[[], T], key: bytes | None = None) -> T:
     """Run a call to Redis and raise what it means in the terms of `features.store`; `key`: the one that it reads."""
     try:
         return call()
-    except redis.RedisError as error:
+    except (redis.RedisError, RedisClusterException) as caught:
+        error = first_cause(caught)
         text = str(error).rpartition(_OF_PIPELINE)[2]
         if isinstance(error, redis.AuthenticationError):
             raise StoreRefused(f"Redis refused the credentials: {text}") from None
@@ -126,6 +144,10 @@ def guarded(call: Callable[[], T], key: bytes | None = None) -> T:
             raise StoreUnavailable(f"Redis does not answer: {text}{_remedy(text)}") from None
         if isinstance(error, _NOT_NOW) or _PAUSING.search(text):
             raise StoreUnavailable(f"Redis cannot do it now: {text}") from None
+        if isinstance(error, redis.exceptions.AskError):  # MOVED, too; a cluster's client follows either by itself
+            raise StoreRefused(
+                f"Redis is a node of a cluster: SEGMENTER_REDIS_URL must begin with {_CLUSTER}"
+            ) from None
         if text.startswith("WRONGTYPE") and key is not None:
             raise InvalidKey(key.decode(), "holds a value of another type; nothing was written") from None
         raise StoreRefused(f"Redis refused a command: {text}{_remedy(text)}") from None
@@ -140,6 +162,8 @@ def _remedy(text: str) -> str:
             "; SEGMENTER_REDIS_SSL_CAFILE must hold the authority behind the server's certificate, and that one must "
             "be made out to the host in SEGMENTER_REDIS_URL"
         )
+    if "cluster support disabled" in text:
+        return f"; SEGMENTER_REDIS_URL begins with {_CLUSTER}, and it is a server by itself"
     return ""
 
 
@@ -178,7 +202,7 @@ class Keys:
 class RedisStore:
     """Implements `features.store.Store`."""
 
-    def __init__(self, client: redis.Redis, namespace: str, generation: str) -> None:
+    def __init__(self, client: Client, namespace: str, generation: str) -> None:
         self._redis: Any = client
         self.keys = Keys(namespace, generation)
         self._generation = generation.encode()

@@ -17,9 +17,8 @@ import re
 from typing import Any
 
 import msgspec
-import redis
 
-from features.redis_store import guarded
+from features.redis_store import Client, guarded
 from features.store import InvalidKey
 from models.bundle import Bundle, BundleError, content_hash, decode, encode, validate
 from models.candidate import CANDIDATES, Candidate, pending
@@ -63,7 +62,7 @@ return 1
 class RedisRegistry:
     """Model versions of one namespace and generation."""
 
-    def __init__(self, client: redis.Redis, namespace: str, generation: str) -> None:
+    def __init__(self, client: Client, namespace: str, generation: str) -> None:
         self._redis: Any = client
         self._prefix = f"{{{namespace}:model}}:{generation}:"
         self._publish = client.register_script(_PUBLISH)

@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from tests.harness.broker import Broker, BrokerUnavailableError, find_broker, make_broker
+from tests.harness.redis_cluster import StoreCluster
 from tests.harness.store import Store, StoreUnavailableError, find_store, make_store
 
 REPOSITORY = Path(__file__).parents[1]
@@ -59,6 +60,20 @@ def own_redis() -> Iterator[Store]:
 def redis_url(redis_server: Store) -> str:
     """The shared store's address, `redis://…`."""
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[StoreCluster]:
+    """The cluster that all tests share; nobody breaks it. Always of servers of ours."""
+    with StoreCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["server", "cluster"])
+def each_redis(request: pytest.FixtureRequest) -> str:
+    """The address of a server, then of a cluster: for what both must do alike."""
+    store = request.getfixturevalue("redis_server" if request.param == "server" else "redis_cluster")
+    return str(store.url)
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ def proxy(redis_server: Store) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(proxy: Proxy, redis_server: Store) -> Iterator[redis.Redis]:
-    made = connect(proxy.url_of(redis_server.url))
-    made.connection_pool.connection_kwargs |= {"socket_timeout": 0.3}
+    made = connect(proxy.url_of(redis_server.url), timeout_s=0.3)
+    assert isinstance(made, redis.Redis)
     yield made
     made.close()
 

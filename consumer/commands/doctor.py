@@ -26,8 +26,9 @@ from consumer.ports import TopicFacts, TransportError
 from consumer.settings import Settings
 from consumer.transport.kafka_admin import KafkaAdmin, TopicReport, admin
 from consumer.transport.kafka_settings import KafkaSettings
+from features.redis_cluster import addresses
 from features.redis_generation import Binding, read_binding
-from features.redis_store import Client, server_facts
+from features.redis_store import Client, ServerFacts, server_facts
 from features.store import StoreError
 from models.redis_registry import RedisRegistry
 
@@ -96,8 +97,8 @@ def _settings(settings: Settings, *, embedded: bool) -> Iterator[Finding]:
         yield Finding(
             "settings", "hint", "Kafka is spoken to without encryption", "SEGMENTER_KAFKA_SECURITY_PROTOCOL=SASL_SSL"
         )
-    redis = urlsplit(settings.redis_url.get_secret_value())
-    if redis.scheme == "redis" and not _local(f"{redis.hostname}:"):
+    redis = [urlsplit(each) for each in addresses(settings.redis_url.get_secret_value())]
+    if redis[0].scheme == "redis" and not _local(",".join(f"{each.hostname}:" for each in redis)):
         yield Finding("settings", "hint", "Redis is spoken to without encryption", "SEGMENTER_REDIS_URL=rediss://…")
 
 
@@ -213,18 +214,23 @@ def _redis(place: Place, known: _Known) -> Iterator[Finding]:
             "is it running, and are SEGMENTER_REDIS_URL (rediss:// for TLS), _USERNAME and _PASSWORD right?",
         )
         return
-    facts = server_facts(client)
-    yield Finding("Redis", "ok", f"{facts.name} {facts.version} answers; nothing is ever evicted")
+    for facts in server_facts(client):
+        yield from _server(facts)
+    yield from _state(place, known, client)
+
+
+def _server(facts: ServerFacts) -> Iterator[Finding]:
+    at = f" at {facts.at}" if facts.at else ""
+    yield Finding("Redis", "ok", f"{facts.name} {facts.version} answers{at}; nothing is ever evicted")
     if facts.append_only is False:
         yield Finding(
             "Redis",
             "wrong",
-            "appendonly is off: a restart loses what the last snapshot does not hold",
+            f"appendonly is off{at}: a restart loses what the last snapshot does not hold",
             "CONFIG SET appendonly yes, and in its configuration file (appendfsync everysec is enough)",
         )
     elif facts.append_only is None:
-        yield Finding("Redis", "unknown", "it does not say whether appendonly is on")
-    yield from _state(place, known, client)
+        yield Finding("Redis", "unknown", f"it does not say{at} whether appendonly is on")
 
 
 def _state(place: Place, known: _Known, client: Client) -> Iterator[Finding]:

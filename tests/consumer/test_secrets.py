@@ -14,7 +14,9 @@ from consumer.commands.place import Place, hosted, placed, settings_from
 from consumer.exits import ExitCode, Stop
 from consumer.secrets import SECRETS
 from consumer.settings import PREFIX, Settings
-from features.redis_store import connect
+from features.redis_cluster import addresses
+from features.redis_store import connect, ping
+from features.store import StoreUnavailable
 
 SECRET = "Sesam öffne dich"
 
@@ -92,12 +94,36 @@ def test_a_secret_given_both_ways_ends_with_2(monkeypatch: pytest.MonkeyPatch, e
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://:Sesam/x@host:6379/0", "redis://[Sesam", "http://Sesam@host", "Sesam", "redis://:a@Sesam:99999"]
+    "url",
+    [
+        *("redis://:Sesam/x@host:6379/0", "redis://[Sesam", "http://Sesam@host", "Sesam", "redis://:a@Sesam:99999"),
+        *("redis+cluster://:Sesam@host:1,:2", "redis+cluster://:Sesam@host/1", "redis+cluster://:Sesam/x@host:6379"),
+        *("unix+cluster:///Sesam", "redis+cluster://:Sesam@a:1,b:99999", "redis+cluster://"),
+    ],
 )
 def test_an_address_that_cannot_be_read_is_not_quoted(url: str) -> None:
     with pytest.raises(Stop, match="SEGMENTER_REDIS_URL: an address is") as stopped:
         settings_from(redis_url=url)
     assert "Sesam" not in str(stopped.value)
+
+
+def test_an_address_of_a_cluster_names_its_hosts() -> None:
+    given = "rediss+cluster://user:S%2Fam@a:1,b,[::1]:3/0"
+    assert settings_from(redis_url=given).redis().url == given
+    assert addresses(given) == [f"rediss://user:S%2Fam@{host}/0" for host in ("a:1", "b", "[::1]:3")]
+    assert addresses("redis+cluster://one") == ["redis://one"]
+    assert addresses("redis://one:1/2?x=a,b") == ["redis://one:1/2?x=a,b"]
+
+
+def test_a_cluster_that_cannot_be_reached_tells_no_secrets(elsewhere: Path) -> None:
+    url = "redis+cluster://user:Sesam@localhost:1,localhost:2"
+    settings = settings_from(redis_url=url, redis_password="Sesam", kafka_bootstrap="localhost:1")
+    (found,) = [each for each in findings(Place(settings, None)) if each.part == "Redis"]
+    assert found.what.startswith("Redis does not answer")
+    said = [repr(found), str(ping(settings.redis()))]
+    with pytest.raises(StoreUnavailable) as unreached:
+        connect(settings.redis())
+    assert not [text for text in [*said, str(unreached.value)] if "Sesam" in text]
 
 
 def test_nothing_that_holds_secrets_tells_them(elsewhere: Path) -> None:

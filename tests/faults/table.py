@@ -54,6 +54,7 @@ FAULTS: dict[str, str] = {
     "30": "host clock steps back",
     "31": "a stalled consumer",
     "32": "sustained load",
+    "33": "Redis Cluster: a worker or a master killed, a lagging replica takes over, a slot moves",
     "S1": "a tampered model or state",
     "S2": "Redis without ACL or TLS",
     "S3": "Kafka ACLs, SASL SCRAM, TLS",

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-import redis
 
 from consumer.partition import decode_state
 from consumer.service import local_partition_of
-from features.redis_store import Keys
+from features.redis_store import Client, Keys
 from tests.harness.fault import Fault
 from tests.harness.live import Live, wait_until
 from tests.harness.served import Served
@@ -34,7 +33,7 @@ AT_REST = ("whole", "fence", "generation", "statistics", "outbox", "state", "fli
 class Damage:
     """Damages keys of one world and puts them back."""
 
-    def __init__(self, live: Live, client: redis.Redis) -> None:
+    def __init__(self, live: Live, client: Client) -> None:
         self._client = client
         self.keys = Keys(live.settings.namespace, live.store().keys.generation_name)
         self._live = live

@@ -76,9 +76,44 @@ def test_no_answer_is_waited_for(error: Exception) -> None:
         guarded(call)
 
 
+def unreachable(cause: Exception) -> Exception:
+    """Return what redis-py raises where the last node of a cluster that it asked for the slots answered so."""
+    error = redis.exceptions.RedisClusterException("Redis Cluster cannot be connected.")
+    error.__cause__ = cause
+    return error
+
+
+def no_cluster() -> Exception:
+    error = redis.exceptions.RedisClusterException("Cluster mode is not enabled on this node")
+    error.__context__ = redis.ResponseError("This instance has cluster support disabled")
+    return unreachable(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (redis.exceptions.ClusterError("TTL exhausted."), StoreUnavailable, "cannot do it now"),
+        (redis.exceptions.SlotNotCoveredError("Slot 7 not covered"), StoreUnavailable, "cannot do it now"),
+        (unreachable(redis.ConnectionError("refused")), StoreUnavailable, "does not answer: refused"),
+        (unreachable(redis.exceptions.BusyLoadingError("loading")), StoreUnavailable, "does not answer"),
+        (unreachable(redis.AuthenticationError("WRONGPASS")), StoreRefused, "credentials"),
+        (no_cluster(), StoreRefused, "a server by itself"),
+        (redis.exceptions.MovedError("7 127.0.0.1:1"), StoreRefused, r"must begin with redis\+cluster"),
+    ],
+)
+def test_a_cluster_that_nobody_tells_of_is_waited_for_unless_a_person_is_needed(
+    error: Exception, kind: type[StoreError], says: str
+) -> None:
+    def call() -> None:
+        raise error
+
+    with pytest.raises(kind, match=says):
+        guarded(call)
+
+
 @pytest.mark.parametrize("name", ["fence", "index", "erased", "snapshots", "statistics", "outbox", "sample:1"])
-def test_a_key_of_a_wrong_type_is_named_when_it_is_read(name: str, redis_url: str, namespace: str) -> None:
-    client, store = connect(redis_url), RedisStore(connect(redis_url), namespace, "1")
+def test_a_key_of_a_wrong_type_is_named_when_it_is_read(name: str, each_redis: str, namespace: str) -> None:
+    client, store = connect(each_redis), RedisStore(connect(each_redis), namespace, "1")
     client.set(store.keys.generation(0), "1")
     client.rpush(store.keys.of(0, name), "not ours")
     read: Callable[[], object] = {
@@ -96,8 +131,8 @@ def test_a_key_of_a_wrong_type_is_named_when_it_is_read(name: str, redis_url: st
 
 
 @pytest.mark.parametrize("field", ["epoch", "last", "parent"])
-def test_a_fence_that_is_none_of_ours_is_named(field: str, redis_url: str, namespace: str) -> None:
-    client, store = connect(redis_url), RedisStore(connect(redis_url), namespace, "1")
+def test_a_fence_that_is_none_of_ours_is_named(field: str, each_redis: str, namespace: str) -> None:
+    client, store = connect(each_redis), RedisStore(connect(each_redis), namespace, "1")
     client.set(store.keys.generation(0), "1")
     for name, value in {"epoch": "1", "last": "1:2", "parent": "1:1", "state": "{}"}.items():
         client.hset(store.keys.of(0, "fence"), name, "x" if name == field else value)

@@ -26,8 +26,8 @@ BINDING = Binding(
 )
 
 
-def test_a_pause_is_read_by_every_generation_until_it_is_taken_away(redis_url: str, namespace: str) -> None:
-    with connect(redis_url) as client:
+def test_a_pause_is_read_by_every_generation_until_it_is_taken_away(each_redis: str, namespace: str) -> None:
+    with connect(each_redis) as client:
         stores = [RedisStore(client, namespace, generation) for generation in "12"]
         assert [store.orders() for store in stores] == [Orders(None, None)] * 2
         set_pause(client, namespace, Pause("a reason", "2026-11-25T12:00:00+00:00"))
@@ -40,8 +40,8 @@ def test_a_pause_is_read_by_every_generation_until_it_is_taken_away(redis_url: s
         assert stores[0].orders() == Orders(None, None)
 
 
-def test_a_schema_is_raised_only_of_the_binding_that_was_read(redis_url: str, namespace: str) -> None:
-    with connect(redis_url) as client:
+def test_a_schema_is_raised_only_of_the_binding_that_was_read(each_redis: str, namespace: str) -> None:
+    with connect(each_redis) as client:
         client.set(binding_key(namespace), msgspec.json.encode(BINDING))
         store = RedisStore(client, namespace, "1")
         assert store.orders() == Orders(None, SCHEMA)

@@ -1,4 +1,4 @@
-"""What every store promises, run over the fake and over the real one."""
+"""What every store promises, run over the fake, a real server and a real cluster of three."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.harness.memory_store import MemoryStore
 FIRST = Commit(epoch=1, parent="0:0", id="1:1", state=b"s1", outbox=b"o1", sweep=1)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "server", "cluster"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     if request.param == "memory":
         fake = MemoryStore()
         fake.begin(0, b"s0")
         yield fake
         return
-    client = connect(request.getfixturevalue("redis_url"))
+    client = connect(request.getfixturevalue("redis_server" if request.param == "server" else "redis_cluster").url)
     namespace = request.getfixturevalue("namespace")
     _loaded(client, namespace, "1")
     yield RedisStore(client, namespace, "1")
@@ -225,8 +225,8 @@ def test_any_id_is_its_own_key(store: Store, customer: str) -> None:
 class TestRedisAlone:
     """What only a real store can do wrong."""
 
-    def test_a_key_of_a_wrong_type_stops_the_commit_before_it_writes(self, redis_url: str, namespace: str) -> None:
-        client = connect(redis_url)
+    def test_a_key_of_a_wrong_type_stops_the_commit_before_it_writes(self, each_redis: str, namespace: str) -> None:
+        client = connect(each_redis)
         _loaded(client, namespace, "1")
         store = RedisStore(client, namespace, "1")
         store.raise_epoch(0, 1)
@@ -258,9 +258,9 @@ class TestRedisAlone:
         ],
     )
     def test_a_key_of_a_wrong_type_is_named_by_who_reads_it(
-        self, redis_url: str, namespace: str, name: str, read: Callable[[RedisStore], object]
+        self, each_redis: str, namespace: str, name: str, read: Callable[[RedisStore], object]
     ) -> None:
-        client = connect(redis_url)
+        client = connect(each_redis)
         _loaded(client, namespace, "1")
         store = RedisStore(client, namespace, "1")
         key = store.keys.of(0, name)
@@ -270,8 +270,8 @@ class TestRedisAlone:
             read(store)
         assert caught.value.key.encode() == key
 
-    def test_of_several_partitions_the_damaged_one_is_named(self, redis_url: str, namespace: str) -> None:
-        client = connect(redis_url)
+    def test_of_several_partitions_the_damaged_one_is_named(self, each_redis: str, namespace: str) -> None:
+        client = connect(each_redis)
         loader = _loaded(client, namespace, "1")
         loader.put_state(1, b"s0")
         store = RedisStore(client, namespace, "1")
@@ -283,8 +283,8 @@ class TestRedisAlone:
             assert caught.value.key.encode() == key
 
     @pytest.mark.parametrize("field", ["last", "parent", "state", "crc"])
-    def test_a_fence_of_which_a_bit_flipped_is_refused(self, redis_url: str, namespace: str, field: str) -> None:
-        client = connect(redis_url)
+    def test_a_fence_of_which_a_bit_flipped_is_refused(self, each_redis: str, namespace: str, field: str) -> None:
+        client = connect(each_redis)
         _loaded(client, namespace, "1")
         store = RedisStore(client, namespace, "1")
         store.raise_epoch(0, 1)
@@ -298,9 +298,9 @@ class TestRedisAlone:
 
     @pytest.mark.parametrize("damaged", [b"o2", b"o1 ", None])
     def test_an_outbox_that_is_not_the_one_committed_is_refused(
-        self, redis_url: str, namespace: str, damaged: bytes | None
+        self, each_redis: str, namespace: str, damaged: bytes | None
     ) -> None:
-        client = connect(redis_url)
+        client = connect(each_redis)
         _loaded(client, namespace, "1")
         store = RedisStore(client, namespace, "1")
         store.raise_epoch(0, 1)
@@ -312,16 +312,16 @@ class TestRedisAlone:
             store.outbox(0)
         assert caught.value.key == store.key(0, "outbox")
 
-    def test_a_state_from_before_the_checksums_is_read(self, redis_url: str, namespace: str) -> None:
-        client = connect(redis_url)
+    def test_a_state_from_before_the_checksums_is_read(self, each_redis: str, namespace: str) -> None:
+        client = connect(each_redis)
         _loaded(client, namespace, "1")
         store = RedisStore(client, namespace, "1")
         client.hdel(store.keys.of(0, "fence"), "crc")
         client.set(store.keys.of(0, "outbox"), b"old")
         assert (store.fences([0])[0].state, store.outbox(0)) == (b"s0", b"old")
 
-    def test_another_generation_is_refused(self, redis_url: str, namespace: str) -> None:
-        client = connect(redis_url)
+    def test_another_generation_is_refused(self, each_redis: str, namespace: str) -> None:
+        client = connect(each_redis)
         _loaded(client, namespace, "1")
         old = RedisStore(client, namespace, "1")
         old.raise_epoch(0, 1)
@@ -333,8 +333,8 @@ class TestRedisAlone:
         with pytest.raises(GenerationGone):
             old.fences([0])
 
-    def test_an_unfinished_generation_is_dropped_and_the_old_one_too(self, redis_url: str, namespace: str) -> None:
-        client = connect(redis_url)
+    def test_an_unfinished_generation_is_dropped_and_the_old_one_too(self, each_redis: str, namespace: str) -> None:
+        client = connect(each_redis)
         loader = GenerationLoader(client, namespace, "1")
         loader.load(0, ["left", "over"], [1, 2], [b"1", b"2"])
         assert read_binding(client, namespace) is None

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import redis
+from features.redis_store import Client
 
 
 class AppendOnlyFile:
     """The file of a running server; `lose_after` while it is down."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         told: Mapping[str, Any] = client.config_get("dir", "appenddirname")  # type: ignore[assignment]
         self._folder = Path(told["dir"]) / told["appenddirname"]
 

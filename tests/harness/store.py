@@ -162,6 +162,11 @@ class OwnStore(Store):
         """Wait until it has."""
         self._child.wait_until(lambda: answers(self.url), seconds=30)
 
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self._child.running
+
     def stop(self) -> None:
         self._child.stop()
 

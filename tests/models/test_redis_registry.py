@@ -24,8 +24,8 @@ SECOND = msgspec.structs.replace(FIRST, version=2, parent=content_hash(FIRST))
 
 
 @pytest.fixture
-def registry(redis_url: str, namespace: str) -> Iterator[RedisRegistry]:
-    with connect(redis_url) as client:
+def registry(each_redis: str, namespace: str) -> Iterator[RedisRegistry]:
+    with connect(each_redis) as client:
         made = RedisRegistry(client, namespace, "1")
         assert made.publish(FIRST, expected=None)
         yield made
@@ -63,9 +63,9 @@ def test_a_candidate_waits_until_a_person_chooses_any_model(registry: RedisRegis
     assert list(registry.pending()) == [3]
 
 
-def test_a_candidate_of_before_there_were_causes_is_read(registry: RedisRegistry, redis_url: str) -> None:
+def test_a_candidate_of_before_there_were_causes_is_read(registry: RedisRegistry, each_redis: str) -> None:
     registry.propose(Candidate(FIRST, "why"))
-    with connect(redis_url) as client:
+    with connect(each_redis) as client:
         key = registry._prefix + "candidates"
         old = msgspec.json.decode(client.hget(key, "1"))
         for name in ("cause", "over", "dying", "stability"):
@@ -75,7 +75,7 @@ def test_a_candidate_of_before_there_were_causes_is_read(registry: RedisRegistry
 
 
 def test_checkups_lie_beside_their_versions_and_what_is_none_is_refused_by_its_key(
-    registry: RedisRegistry, redis_url: str
+    registry: RedisRegistry, each_redis: str
 ) -> None:
     assert registry.checkups() == {}
     for version in (11, 9):
@@ -84,7 +84,7 @@ def test_checkups_lie_beside_their_versions_and_what_is_none_is_refused_by_its_k
     found = registry.checkups()
     assert list(found) == [9, 11]
     assert (found[9].customers, found[9].findings[0].kind) == (5, "cluster")
-    with connect(redis_url) as client:
+    with connect(each_redis) as client:
         client.hset(registry._prefix + "checkups", "12", b"{}")
     with pytest.raises(InvalidKey, match=r"checkups.*no checkup"):
         registry.checkups()
