@@ -47,7 +47,12 @@ def open_cluster(urls: Sequence[str], options: dict[str, Any]) -> redis.RedisClu
     """
     others = [_node(at["host"], at.get("port", 6379)) for at in map(parse_url, urls[1:])]
     return _Cluster(
-        url=urls[0], startup_nodes=others, dynamic_startup_nodes=False, retry=Retry(NoBackoff(), 0), **options
+        url=urls[0],
+        startup_nodes=others,
+        dynamic_startup_nodes=False,
+        require_full_coverage=False,  # whoever asks for a slot that nobody has is told so
+        retry=Retry(NoBackoff(), 0),
+        **options,
     )
 
 

@@ -148,7 +148,8 @@ class GenerationLoader:
             names = [customer.encode() for customer in customers[part]]
             prefix = self._keys.customer(partition, "")
             pipe = self._redis.pipeline(transaction=False)
-            pipe.mset(dict(zip((prefix + name for name in names), blobs[part], strict=True)))
+            pairs = zip((prefix + name for name in names), blobs[part], strict=True)
+            pipe.execute_command("MSET", *(each for pair in pairs for each in pair))  # a cluster's pipeline has no mset
             pipe.zadd(self._keys.of(partition, "index"), dict(zip(names, positions[part], strict=True)))
             guarded(pipe.execute)
 

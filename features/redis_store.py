@@ -50,7 +50,7 @@ _NOT_NOW = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.ClusterError,  # CLUSTERDOWN, MASTERDOWN, and whoever was sent to and fro too often
     redis.exceptions.TryAgainError,
-    RedisClusterException,  # no node tells where a slot is
+    redis.exceptions.SlotNotCoveredError,
 )
 _PAUSING = re.compile(r"(?:^|[ :]-?)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|READONLY|CLUSTERDOWN|TRYAGAIN|MASTERDOWN)\b")
 """Words of an answer that says "not now": the first, or inside what a script met. Some have no class in redis-py."""
@@ -268,7 +268,9 @@ class RedisStore:
             pipe = self._redis.pipeline(transaction=False)
             for partition, ids in asked:
                 prefix = self.keys.customer(partition, "")
-                pipe.mget([prefix + customer.encode() for customer in ids])
+                pipe.execute_command(
+                    "MGET", *(prefix + customer.encode() for customer in ids)
+                )  # a cluster's pipeline has no mget
             return list(pipe.execute())
 
         found = guarded(read) if asked else []
