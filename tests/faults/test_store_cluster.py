@@ -13,6 +13,7 @@ import pytest
 from redis.crc import key_slot
 
 from features.orders import binding_key
+from features.redis_store import Keys
 from features.store import StoreUnavailable
 from tests.faults.test_kill9 import dies_at, stream
 from tests.harness.commands import REPOSITORY
@@ -35,7 +36,7 @@ def own_cluster() -> Iterator[StoreCluster]:
 
 
 def partition_key(live: Live, partition: int) -> bytes:
-    return live.store().keys.generation(partition)
+    return Keys(live.settings.namespace, "any").generation(partition)
 
 
 def model_key(live: Live) -> bytes:
