@@ -23,8 +23,8 @@ OPTIONS = CsvOptions(currency="GBP")
 
 
 @pytest.fixture
-def live(kafka_bootstrap: str, redis_url: str, namespace: str, tmp_path: Path) -> Iterator[Live]:
-    one = Live(kafka_bootstrap, redis_url, namespace, tmp_path)
+def live(kafka_bootstrap: str, each_redis: str, namespace: str, tmp_path: Path) -> Iterator[Live]:
+    one = Live(kafka_bootstrap, each_redis, namespace, tmp_path)
     yield one
     one.close()
 
