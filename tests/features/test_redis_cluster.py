@@ -227,7 +227,8 @@ def test_an_address_of_the_other_kind_is_told_as_such(
     redis_cluster: StoreCluster, redis_url: str, namespace: str
 ) -> None:
     store = RedisStore(connect(redis_cluster.nodes[0].url), namespace, "1")
-    for call in (lambda: [store.statistics(p) for p in range(PARTITIONS)], lambda: store.fences(range(PARTITIONS))):
+    everywhere = range(PARTITIONS)
+    for call in (lambda: [store.statistics(p) for p in everywhere], lambda: store.load(dict.fromkeys(everywhere, "c"))):
         with pytest.raises(
             StoreRefused, match=r"node of a cluster: SEGMENTER_REDIS_URL must begin with redis\+cluster"
         ):
