@@ -6,6 +6,7 @@ a second one      exit at once: what was not published is taken over by whoever 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -35,6 +36,13 @@ COLLECT_AT = 50_000, 20, 20
 """Thresholds of Python's cyclic collector. Batches are made of many short-lived objects, all free of cycles: at the
 defaults the collector walked the whole heap, scikit-learn included, every few batches, for a seventh of the CPU time.
 """
+
+
+def give_back() -> None:
+    """Give memory that is free back to the system: glibc keeps what a sweep's records took."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Ending:
@@ -97,7 +105,8 @@ def run_worker(place: Place, output: Output, *, skip_lost_input: bool = False, d
         return health(telemetry, probes(settings), held, worker.blocked() if worker else {})
 
     with ending.on_signals(), ExitStack() as stack:
-        telemetry = Telemetry(settings.erasure_key_bytes, on_turn=[metrics.turned, *traces(settings, stack)])
+        on_turn = [metrics.turned, *traces(settings, stack)]
+        telemetry = Telemetry(settings.erasure_key_bytes, on_turn=on_turn, on_swept=give_back)
         metrics.of(telemetry)
         if settings.metrics_port is not None:
             stack.enter_context(HealthServer(settings.metrics_host, settings.metrics_port, ask, metrics.registry))

@@ -50,7 +50,7 @@ Level = Literal["info", "warning", "error"]
 class Telemetry:
     """An Observer. `logger` has structlog's interface; `hash_key` is the key of the hashes that stand for ids.
 
-    on_turn: told of each turn that wrote.
+    on_turn: told of each turn that wrote. on_swept: called when a sweep ends and no other partition is in one.
     """
 
     def __init__(
@@ -59,11 +59,12 @@ class Telemetry:
         logger: Any = None,
         *,
         on_turn: Sequence[Callable[[Turn], None]] = (),
+        on_swept: Callable[[], None] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hash_key, self._now = hash_key, now
         self._log = structlog.get_logger() if logger is None else logger
-        self._on_turn = on_turn
+        self._on_turn, self._on_swept = on_turn, on_swept
         self._advisor = Advisor()
         self._next_progress = now() + PROGRESS_EVERY_S
         self._lines_told = 0
@@ -103,6 +104,8 @@ class Telemetry:
         self.model_version = max(self.model_version, state.sweep.version)
         if decision.snapshot is not None:
             self._tell("info", "day swept", partition=partition, day=iso(state.day), model=state.sweep.version)
+            if self._on_swept is not None and all(each.sweep.ended for each in self.partitions.values()):
+                self._on_swept()
         if before is not None:
             self._advise(before.counters, state.counters)
             self._progress(before.counters, state)

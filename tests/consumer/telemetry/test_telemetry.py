@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from pydantic import SecretStr
 
 from consumer.commands.running import probes
 from consumer.observer import Turn
-from consumer.partition import EVERYONE, PartitionState, Rewind, Sweep
+from consumer.partition import EVERYONE, PartitionState, Rewind, SnapshotRecord, Sweep
 from consumer.ports import TransportError
 from consumer.settings import Settings
 from consumer.step import Decision
@@ -169,6 +170,20 @@ class TestEvents:
         hands.now += TROUBLE_LASTS_S
         known.append(telemetry.trouble_now)
         assert known == ["the store: down", None, None]
+
+    def test_the_end_of_the_last_sweep_is_told_once(self) -> None:
+        ends: list[dict[int, bool]] = []
+
+        def swept() -> None:
+            ends.append({partition: state.sweep.ended for partition, state in telemetry.partitions.items()})
+
+        telemetry = Telemetry(b"key", Log(), on_swept=swept)
+        last = replace(decided({}), snapshot=SnapshotRecord(1, 100, 1, b"", 1.0))
+        telemetry.committed(0, decided({}, ended=False), 0.01)
+        telemetry.committed(1, last, 0.01)
+        telemetry.committed(0, last, 0.01)
+        telemetry.committed(1, decided({}), 0.01)
+        assert ends == [{0: True, 1: True}]
 
     def test_a_model_is_told_with_its_sizes(self) -> None:
         telemetry, log = told()
