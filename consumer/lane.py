@@ -77,6 +77,8 @@ class Lane:
     blocked: str | None = None
     """Why the lane stands still: something that only a person or time can mend."""
     retry_at: float = 0.0
+    apart: bool = False
+    """Its states could not be read just now: it is decided alone until they can be."""
     seen_at: float = 0.0
     """When the store was last seen to stand where this lane left it."""
     waiting_since: float | None = None

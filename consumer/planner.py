@@ -33,8 +33,10 @@ CHUNK_SIZE = 4_000
 """Customers a sweep re-scores at once where nobody waits."""
 BESIDE_EVENTS = 2
 """Where events wait, a sweep's chunk is a half of that, and only one partition sweeps: they come again soon."""
+SWEEPING = 8
+"""So many partitions sweep at once where nobody waits: a first sweep publishes everybody, in one transaction a turn."""
 BEGINNING = 16
-"""Every partition begins its sweep at once, for its day turns with it; then it is a sixteenth."""
+"""Every partition begins its sweep at once, for its day turns with it; beside others it is with a sixteenth."""
 
 
 class Planner:
@@ -57,8 +59,8 @@ class Planner:
         """The version that a person chose last: everybody is swept under it at once."""
         self._crowded = False
         """By the wall clock: events wait, in whatever partition."""
-        self._swept = False
-        """A partition sweeps in this turn."""
+        self._room = SWEEPING
+        """So many more partitions may sweep in this turn."""
         self._turns_ends: dict[int, int] | None = None
         self._turns_standings: dict[int, Standing] | None = None
 
@@ -66,9 +68,9 @@ class Planner:
         """Forget what was asked of the broker and the store for the last turn."""
         self.waiting = False
         self._crowded = self._plan.rules.clock == "wall" and any(
-            lane.buffer is not None for lane in self._lanes.values()
+            lane.buffer is not None and lane.blocked is None for lane in self._lanes.values()
         )
-        self._swept = False
+        self._room = 1 if self._crowded else SWEEPING
         self._turns_ends, self._turns_standings = None, None
 
     def unit(self, lane: Lane) -> Unit | None:
@@ -78,8 +80,8 @@ class Planner:
         if not lane.state.sweep.ended:
             # Not before the first chunk, which commits the sweep's beginning: no event may run under one that has none.
             begun = lane.state.sweep.cursor != START
-            if begun and self._crowded and (self._swept or (lane.swept_last and lane.buffer is not None)):
-                return self._events(lane)
+            if begun and (self._room <= 0 or (self._crowded and lane.swept_last and lane.buffer is not None)):
+                return self._events(lane) if self._crowded else None
             return self._chunk(lane)
         if lane.state.sweep.number == 0 or not lane.statistics.is_valid:
             return self._begin(lane, max(lane.state.day, self._wall_day(lane)))
@@ -213,8 +215,10 @@ class Planner:
         cursor = lane.state.sweep.cursor
         assert cursor is not None
         limit = CHUNK_SIZE
-        if self._crowded:
-            limit = max(1, limit // (BEGINNING if cursor == START else BESIDE_EVENTS))
-        self._swept = True
+        if cursor == START and (self._crowded or self._room <= 0):
+            limit = max(1, limit // BEGINNING)
+        elif self._crowded:
+            limit = max(1, limit // BESIDE_EVENTS)
+        self._room -= 1
         found: Chunk = self._parts.store.chunk(lane.partition, cursor, limit)
         return Sweeping(found, last=len(found.ids) < limit)

@@ -57,7 +57,7 @@ class Decider:
         alone: list[Group] = []
         room, context = 0, None
         for lane, unit in units:
-            if not _is_plain(unit):
+            if lane.apart or not _is_plain(unit):
                 alone.append([(lane, unit)])
                 continue
             own, lines = self._context(lane), len(unit.piece.now.lines)

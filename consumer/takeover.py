@@ -19,7 +19,7 @@ from consumer.plan import Parts, Plan
 from consumer.ports import Committed, InputRecord, Membership, RetentionGap
 from consumer.publication import output_records
 from consumer.recovery import Claim, Found, Verdict, judge, new_epoch, parse_commit_id, tail_of
-from features.store import Commit, InvalidKey
+from features.store import Commit, InvalidKey, OutOfStep
 from models.bundle import Bundle, content_hash
 from models.population import Statistics, StatisticsError
 from models.population import decode as decode_statistics
@@ -53,7 +53,7 @@ class Takeover:
     def _take(self, partition: int, membership: Membership) -> tuple[Lane, Verdict]:
         found, claim = self._fence_out(partition)
         self._crash_point("during_recovery")
-        outbox = decode_outbox(self._store.outbox(partition))
+        outbox = self._outbox(partition, found)
         verdict = judge(found.fence, found.committed, found.tail)
         last, state = found.fence.last, found.state
         if verdict is Verdict.LOST:
@@ -70,6 +70,13 @@ class Takeover:
         lane = self._lane(partition, claim, last, state)
         self._source.seek(partition, state.applied)
         return lane, verdict
+
+    def _outbox(self, partition: int, found: Found) -> Outbox:
+        """Return the outbox of the commit that was found. Raises `OutOfStep` where a failover came between the two."""
+        outbox = decode_outbox(self._store.outbox(partition))
+        if self._store.fences([partition])[partition].last != found.fence.last:
+            raise OutOfStep(f"partition {partition}: Redis went back while its last commit was read")
+        return outbox
 
     def _fence_out(self, partition: int) -> tuple[Found, Claim]:
         """Raise the epoch, then read: from then on nobody else can write (B2)."""

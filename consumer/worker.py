@@ -53,6 +53,7 @@ from features.store import (
     GenerationGone,
     InvalidKey,
     OutOfStep,
+    SlotMoving,
     StoreError,
     StoreUnavailable,
 )
@@ -404,6 +405,9 @@ class Worker:
             except TransportError as error:
                 self._take_over_later(partition, error)
                 return  # the lanes that run come first; then those that were not tried yet
+            except SlotMoving as error:
+                self._retry_at[partition] = self._elapsed() + RETRY_S
+                self._observer.trouble(f"taking partition {partition} over", error)
             except (Fenced, InvalidKey) as error:
                 self._block_pending(partition, str(error))
             else:
@@ -462,9 +466,15 @@ class Worker:
         units = [(lane, unit) for lane in ready if lane.prepared is None and (unit := self._unit(lane))]
         groups = self._decider.groups(units)
         for group, loaded in zip(groups, [self._load(group) for group in groups], strict=True):
-            blobs = loaded.result()
+            try:
+                blobs = loaded.result()
+            except SlotMoving as error:
+                for lane, _ in group:
+                    self._wait_for_slot(lane, error)
+                continue
             self._crash_point("after_load")
             for lane, unit, decision in self._decided(group, blobs):
+                lane.apart = False
                 lane.prepared = as_commit(lane, unit, decision, self._plan.rules.history_days)
                 yield lane
 
@@ -500,9 +510,17 @@ class Worker:
         for (lane, unit), decision in zip(group, decisions, strict=True):
             yield lane, unit, decision
 
+    def _wait_for_slot(self, lane: Lane, error: SlotMoving) -> None:
+        """Let a partition wait alone whose keys are on their way to another node; whatever it prepared it keeps."""
+        lane.apart, lane.retry_at = True, self._elapsed() + RETRY_S
+        self._observer.trouble(f"the store of partition {lane.partition}", error)
+
     def _unit(self, lane: Lane) -> Unit | None:
         try:
             return self._planner.unit(lane)
+        except SlotMoving as error:
+            self._wait_for_slot(lane, error)
+            return None
         except (InvalidKey, msgspec.MsgspecError) as error:
             self._block(lane, str(error))
             return None
@@ -537,6 +555,8 @@ class Worker:
             assert lane.prepared is not None
             try:
                 future.result()
+            except SlotMoving as error:
+                self._wait_for_slot(lane, error)
             except StoreUnavailable as error:
                 # The outcome is unknown: the very same commit is tried again, which is safe (A2).
                 self._store_failed(f"committing partition {lane.partition}", error)
@@ -687,4 +707,5 @@ class Worker:
 
 
 def _is_silent(answer: Future[None]) -> bool:
-    return answer.done() and isinstance(answer.exception(), StoreUnavailable)
+    error = answer.exception() if answer.done() else None
+    return isinstance(error, StoreUnavailable) and not isinstance(error, SlotMoving)

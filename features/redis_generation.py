@@ -11,6 +11,7 @@ A load that did not finish leaves a generation that nothing names; the next load
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -125,6 +126,7 @@ class GenerationLoader:
         self._redis: Any = client
         self._namespace, self._generation = namespace, generation
         self._keys = Keys(namespace, generation)
+        self._expected: Counter[int] = Counter()
 
     def drop(self, partition: int) -> None:
         """Remove whatever a load that did not finish left of this generation."""
@@ -152,6 +154,11 @@ class GenerationLoader:
             pipe.execute_command("MSET", *(each for pair in pairs for each in pair))  # a cluster's pipeline has no mset
             pipe.zadd(self._keys.of(partition, "index"), dict(zip(names, positions[part], strict=True)))
             guarded(pipe.execute)
+        self.expect(partition, len(customers))
+
+    def expect(self, partition: int, customers: int) -> None:
+        """Note that so many more customers were written to a partition, here or by a task elsewhere."""
+        self._expected[partition] += customers
 
     def admit(self, partition: int, token: str) -> None:
         """Take what is written by `load_admitted` under a token, and under no other."""
@@ -207,7 +214,18 @@ class GenerationLoader:
             guarded(partial(self._redis.set, key, self._generation))
 
     def finish(self, binding: Binding) -> None:
-        """Flip every partition to this generation, then the registry's record, and drop the old one."""
+        """Flip every partition to this generation, then the registry's record, and drop the old one.
+
+        Raises `StoreRefused`, and flips nothing, where a server lost what it had acknowledged while others were loaded.
+        """
+        for partition, written in self._expected.items():
+            key = self._keys.of(partition, "index")
+            held = guarded(partial(self._redis.zcard, key))
+            if held != written:
+                raise StoreRefused(
+                    f"partition {partition}: Redis holds {held:,} of the {written:,} customers that were loaded: it "
+                    "lost writes meanwhile (a restart, or a failover to a replica that lagged); bootstrap again"
+                )
         old = read_binding(self._redis, self._namespace)
         self.hold(binding.partitions)
         guarded(lambda: self._redis.set(binding_key(self._namespace), msgspec.json.encode(binding)))

@@ -30,6 +30,7 @@ from features.store import (
     InvalidKey,
     Orders,
     OutOfStep,
+    SlotMoving,
     Snapshot,
     StoreError,
     StoreRefused,
@@ -49,11 +50,12 @@ _NOT_NOW = (
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.ReadOnlyError,
     redis.exceptions.ClusterError,  # CLUSTERDOWN, MASTERDOWN, and whoever was sent to and fro too often
-    redis.exceptions.TryAgainError,
     redis.exceptions.SlotNotCoveredError,
 )
-_PAUSING = re.compile(r"(?:^|[ :]-?)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|READONLY|CLUSTERDOWN|TRYAGAIN|MASTERDOWN)\b")
+_PAUSING = re.compile(r"(?:^|[ :]-?)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|READONLY|CLUSTERDOWN|MASTERDOWN)\b")
 """Words of an answer that says "not now": the first, or inside what a script met. Some have no class in redis-py."""
+_MOVING = (redis.exceptions.TryAgainError, redis.exceptions.NoScriptError)
+"""What a slot on its way answers; NOSCRIPT that of a node without slots, to which no script was sent."""
 _COMMIT_ID = re.compile(rb"\d{1,18}:\d{1,18}")
 _CLUSTER = "redis+cluster:// (rediss+cluster:// for TLS)"
 _OF_PIPELINE = " of pipeline caused error: "
@@ -142,6 +144,8 @@ def guarded(call: Callable[[], T], key: bytes | None = None) -> T:
             raise StoreRefused(f"Redis refused the credentials: {text}") from None
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
             raise StoreUnavailable(f"Redis does not answer: {text}{_remedy(text)}") from None
+        if isinstance(error, _MOVING) or "TRYAGAIN" in text:
+            raise SlotMoving(f"a slot of Redis' cluster is on its way: {text}") from None
         if isinstance(error, _NOT_NOW) or _PAUSING.search(text):
             raise StoreUnavailable(f"Redis cannot do it now: {text}") from None
         if isinstance(error, redis.exceptions.AskError):  # MOVED, too; a cluster's client follows either by itself

@@ -4,6 +4,7 @@ The exceptions, and what a worker does about each:
 
     StoreError
       StoreUnavailable   the store cannot answer or write now: pause, try the very same call again
+        SlotMoving       of a cluster, what one partition needs is on its way to another node: it alone waits
       StoreRefused       the call cannot succeed by being repeated
         Fenced           another worker raised the epoch: stop touching the partition
         OutOfStep        the stored sequence is not the commit's parent: recover the partition (PROTOCOL B)
@@ -24,6 +25,10 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The store cannot answer now; the same call may be repeated."""
+
+
+class SlotMoving(StoreUnavailable):
+    """The keys of one partition are on their way to another node; nothing is wrong with the others."""
 
 
 class StoreRefused(StoreError):

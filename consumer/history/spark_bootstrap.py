@@ -99,7 +99,10 @@ def load_by_spark(run: Bootstrap, files: Sequence[Path], options: CsvOptions, st
     loading = Loading(
         settings.redis(), settings.namespace, binding.generation, token, model_terms, newest, settings.dedupe_days
     )
-    customers = int(folded.select(total(expr("size(customers)"))).collect()[0][0])
+    sizes = folded.groupBy("part").agg(total(expr("size(customers)"))).collect()
+    for partition, size in sizes:
+        loader.expect(partition, int(size))
+    customers = sum(int(size) for _, size in sizes)
     run.progress("loading", 0, 1)
     figures = load_states(folded, loading, customers)
     for partition in range(partitions):

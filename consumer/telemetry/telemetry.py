@@ -76,6 +76,7 @@ class Telemetry:
         self.fenced: dict[str, int] = {}
         """How often this worker was told that another took over, by who told it: kafka, redis."""
         self.lags: dict[int, int] = {}
+        self._sweeping: set[int] = set()
         self._unpublished: dict[int, float] = {}
         """Since when a commit of a partition is in Redis and not known to be in Kafka."""
         self._trouble: tuple[float, str] | None = None
@@ -100,12 +101,11 @@ class Telemetry:
         before = self.partitions.get(partition)
         state = decision.state
         self.partitions[partition] = state
+        self._note_sweep(partition, state)
         self._trouble = None
         self.model_version = max(self.model_version, state.sweep.version)
         if decision.snapshot is not None:
             self._tell("info", "day swept", partition=partition, day=iso(state.day), model=state.sweep.version)
-            if self._on_swept is not None and all(each.sweep.ended for each in self.partitions.values()):
-                self._on_swept()
         if before is not None:
             self._advise(before.counters, state.counters)
             self._progress(before.counters, state)
@@ -131,6 +131,7 @@ class Telemetry:
 
     def released(self, partition: int) -> None:
         """Say that a partition is another's matter from now on."""
+        self._sweeping.discard(partition)
         self._unpublished.pop(partition, None)
         self._tell("info", "partition released", partition=partition)
 
@@ -214,6 +215,14 @@ class Telemetry:
         return {partition: now - since for partition, since in self._unpublished.copy().items()}
 
     # What it says beside ------------------------------------------------------------------------------
+
+    def _note_sweep(self, partition: int, state: PartitionState) -> None:
+        if not state.sweep.ended:
+            self._sweeping.add(partition)
+        elif partition in self._sweeping:
+            self._sweeping.discard(partition)
+            if not self._sweeping and self._on_swept is not None:
+                self._on_swept()
 
     def _tell(self, level: Level, event: str, **fields: Any) -> None:
         getattr(self._log, level)(event, **fields)

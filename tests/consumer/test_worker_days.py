@@ -100,6 +100,30 @@ def test_where_events_wait_one_partition_sweeps_at_a_time(monkeypatch: pytest.Mo
     assert world.counters()["applied"] > 0
 
 
+def test_where_nobody_waits_eight_partitions_sweep_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first sweep publishes everybody: the transaction of a turn, and what is in memory, stay small."""
+    monkeypatch.setattr("consumer.planner.CHUNK_SIZE", 16)
+    world = World(partitions=12, rules=WALL)
+    at(world, 10.9)
+    world.publish(*(line(f"c{n}", FIRST_DAY + timedelta(days=10)) for n in range(700)))
+    worker = world.settle()
+    at(world, 11.5)
+    turns: list[list[int]] = []
+    read = world.store.chunk
+
+    def noted(partition: int, after: int, limit: int) -> Chunk:
+        turns[-1].append(limit)
+        return read(partition, after, limit)
+
+    monkeypatch.setattr(world.store, "chunk", noted)
+    while any(state.day < day_number(FIRST_DAY) + 11 or not state.sweep.ended for state in world.states().values()):
+        turns.append([])
+        worker.turn()
+    swept = [turn for turn in turns if turn]
+    assert swept[0] == [16] * 8 + [1] * 4
+    assert max(len(turn) for turn in swept[1:]) == 8
+
+
 def test_an_event_far_ahead_is_refused_until_ten_of_three_customers_say_that_the_stream_resumes() -> None:
     world = World(partitions=1)
     far = FIRST_DAY + timedelta(days=100)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
 from consumer.observer import Silence
-from consumer.partition import PartitionState
+from consumer.partition import PartitionState, Rules
 from consumer.ports import TransportError
 from consumer.worker import LOOK_EVERY_S, Worker
-from features.store import Commit, Fence, InvalidKey, OutOfStep, StoreRefused, StoreUnavailable
+from features.store import Commit, Fence, InvalidKey, OutOfStep, SlotMoving, StoreRefused, StoreUnavailable
 from reports.verify import verify
 from tests.harness.evidence import evidence
 from tests.harness.memory_kafka import MemorySource
-from tests.harness.memory_store import MemoryStore
+from tests.harness.memory_store import MemoryStore, Part
 from tests.harness.world import FIRST_DAY, TOPICS, World, line, shopping
 
 
@@ -174,6 +175,64 @@ def test_what_the_store_refuses_ends_no_worker(error: Exception) -> None:
     assert world.settle(worker, turns=20_000) is worker
     assert refusing.left == 0
     assert heard.troubles or heard.told
+
+
+@pytest.mark.parametrize("call", ["raise_epoch", "load", "commit", "chunk"])
+def test_a_slot_on_its_way_holds_its_partition_alone(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster moves partition 1 for long: what asks for it is refused, and the others go on meanwhile."""
+    world = World(partitions=3, rules=Rules(horizon_days=60, clock="wall"))
+    world.clock.seconds = (FIRST_DAY - date(1970, 1, 1)).days * 86_400.0 + 43_200
+    names = [next(f"c{n}" for n in range(99) if world.home(f"c{n}") == partition) for partition in range(3)]
+    worker, heard = listened(world)
+    if call != "raise_epoch":
+        world.publish(*(line(name, FIRST_DAY) for name in names))
+        world.settle(worker)
+    before = world.counters().get("applied", 0)
+    whole, moving = getattr(world.store, call), True
+
+    def refused(asked: Any, *more: Any) -> Any:
+        if moving and (asked == 1 or (isinstance(asked, Mapping) and 1 in asked)):
+            raise SlotMoving("a slot of Redis' cluster is on its way: TRYAGAIN")
+        return whole(asked, *more)
+
+    monkeypatch.setattr(world.store, call, refused)
+    if call == "chunk":
+        world.clock.seconds += 86_400.0
+    world.publish(*(line(name, FIRST_DAY, invoice_no="2") for name in names))
+    turn_until(worker, lambda: world.counters().get("applied") == before + 2, "the others do not go on")
+    turns(worker, 50)
+    assert heard.kinds() == {SlotMoving}
+    assert world.counters()["applied"] == before + 2
+    moving = False
+    world.settle(worker)
+    assert world.counters()["applied"] == before + 3
+    assert verify(*evidence(world)).differences == ()
+
+
+def test_an_outbox_of_before_the_commit_that_was_found_is_not_published() -> None:
+    """Between the fence and the outbox a replica without the last commit takes over: its outbox is an older one."""
+    world = shop(max_poll_records=20, partitions=1)
+    world.crash.point, world.crash.nth = "after_commit", 5
+    before: dict[int, Part] = {}
+
+    class FailsOver(MemoryStore):
+        def outbox(self, partition: int) -> bytes:
+            if world.crash.fired and before:
+                self.parts[partition] = before.pop(partition)
+            return super().outbox(partition)
+
+        def commit(self, partition: int, commit: Commit) -> None:
+            if not world.crash.fired:
+                before[partition] = copy.deepcopy(self.parts[partition])
+            super().commit(partition, commit)
+
+    parts = world.store.parts
+    world.store = FailsOver()
+    world.store.parts = parts
+    world.settle()
+    assert world.crash.fired
+    assert not before, "the outbox was never read again"
+    assert verify(*evidence(world)).differences == ()
 
 
 def test_a_broker_that_does_not_answer_a_question_ends_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:

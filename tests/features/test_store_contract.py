@@ -10,7 +10,17 @@ import pytest
 
 from features.redis_generation import Binding, GenerationLoader, read_binding
 from features.redis_store import RedisStore, connect
-from features.store import Commit, DailyRow, Fenced, GenerationGone, InvalidKey, OutOfStep, Snapshot, Store
+from features.store import (
+    Commit,
+    DailyRow,
+    Fenced,
+    GenerationGone,
+    InvalidKey,
+    OutOfStep,
+    Snapshot,
+    Store,
+    StoreRefused,
+)
 from tests.harness.memory_store import MemoryStore
 
 FIRST = Commit(epoch=1, parent="0:0", id="1:1", state=b"s1", outbox=b"o1", sweep=1)
@@ -332,6 +342,24 @@ class TestRedisAlone:
             old.raise_epoch(0, 2)
         with pytest.raises(GenerationGone):
             old.fences([0])
+
+    def test_a_generation_that_lost_customers_while_it_was_loaded_is_not_flipped_in(
+        self, each_redis: str, namespace: str
+    ) -> None:
+        """A shard that restarts without its last second, or a replica that lagged, while others are written."""
+        client = connect(each_redis)
+        _loaded(client, namespace, "1")
+        loader = GenerationLoader(client, namespace, "2")
+        names = [f"c{n}" for n in range(2_500)]
+        for partition in range(2):
+            loader.load(partition, names, list(range(len(names))), [b"state"] * len(names))
+            loader.put_state(partition, b"s0")
+        keys = RedisStore(client, namespace, "2").keys
+        client.delete(*(keys.customer(1, name) for name in names[2_000:]))
+        client.zrem(keys.of(1, "index"), *names[2_000:])
+        with pytest.raises(StoreRefused, match="partition 1: Redis holds 2,000 of the 2,500 customers"):
+            loader.finish(_binding("2"))
+        assert RedisStore(client, namespace, "1").fences([0])[0].state == b"s0"
 
     def test_an_unfinished_generation_is_dropped_and_the_old_one_too(self, each_redis: str, namespace: str) -> None:
         client = connect(each_redis)

@@ -184,6 +184,11 @@ class TestEvents:
         telemetry.committed(0, last, 0.01)
         telemetry.committed(1, decided({}), 0.01)
         assert ends == [{0: True, 1: True}]
+        telemetry.committed(2, decided({}, ended=False), 0.01)
+        telemetry.released(2)
+        telemetry.committed(1, decided({}, ended=False), 0.01)
+        telemetry.committed(1, last, 0.01)
+        assert len(ends) == 2, "a partition that went elsewhere in its sweep holds nothing up"
 
     def test_a_model_is_told_with_its_sizes(self) -> None:
         telemetry, log = told()
