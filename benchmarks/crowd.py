@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import redis
@@ -45,6 +46,13 @@ def write_history(path: Path, customers: int, until: date) -> None:
         table.writerows((f"h{n}", "S", q, days[back], p, who) for n, (who, back, q, p) in enumerate(columns))
 
 
+class Loaded(NamedTuple):
+    """What a bootstrap took: bytes by which the store grew; seconds from the command's start to its end."""
+
+    store_bytes: int
+    seconds: float
+
+
 class Crowd:
     """One namespace: topics and keys of its own."""
 
@@ -70,12 +78,12 @@ class Crowd:
             raise RuntimeError(f"segmenter {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def bootstrap(self, history: str) -> int:
-        """Make topics, states and the first model; return the bytes by which the store grew."""
+    def bootstrap(self, history: str) -> Loaded:
+        """Make topics, states and the first model."""
         self.segmenter("topics", "create", "--partitions", str(PARTITIONS))
-        before = self._used()
+        before, began = self._used(), time.monotonic()
         self.segmenter("bootstrap", history, "--k", "4")
-        return self._used() - before
+        return Loaded(self._used() - before, time.monotonic() - began)
 
     def check(self, history: str) -> None:
         """Let `segmenter verify` recompute every state and record; the worker must be down. Raises RuntimeError."""

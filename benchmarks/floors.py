@@ -50,7 +50,9 @@ def latency(found: Found) -> Iterator[Floor]:
             row = found[client]
             yield Floor(f"{client}: p50, ms", 40.0, row["quiet"]["p50"], False)
             yield Floor(f"{client}: p99, ms", 250.0, row["quiet"]["p99"], False)
-            yield Floor(f"{client}: p99 over a bare transactional echo's", 2.0, row["p99_over_echo"], False)
+            for figure in ("p50", "p99"):
+                what = f"{client}: {figure} over a bare transactional echo's"
+                yield Floor(what, 2.0, row[f"{figure}_over_echo"], False)
             yield Floor(f"{client}: p99 during a sweep over quiet", 3.0, row["p99_swept_over_quiet"], False)
 
 
@@ -58,6 +60,8 @@ def growth(found: Found) -> Iterator[Floor]:
     """Yield those of memory, growth and the sweep."""
     if "real_bytes_a_customer" in found:
         yield Floor("bytes of the store a customer of the real file", 300.0, found["real_bytes_a_customer"], False)
+    if "real_bootstrap_s" in found:
+        yield Floor("s to bootstrap the real file", 8.0, found["real_bootstrap_s"], False)
     if "events_s_max_over_min" in found:
         yield Floor("events a second by customers, most over least", 1.2, found["events_s_max_over_min"], False)
         yield Floor("memory of the worker by customers, most over least", 1.2, found["rss_max_over_min"], False)

@@ -9,7 +9,8 @@ number, and what is left to see is the number of the others. Printed: bytes of t
 and a core of the worker (CPU seconds) in the sweep, events a second, and the worker's memory at its end. From a line
 through the sizes follows what 10 million would take. `segmenter verify` ends each size.
 
-PATH (UCI Online Retail): bytes of the store a real customer, after `segmenter bootstrap`. The last line is JSON.
+PATH (UCI Online Retail): bytes of the store a real customer, and seconds of `segmenter bootstrap`. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def grown(kafka: str, store: str, directory: Path, customers: int, count: int) -
     write_history(directory / "history.csv", customers, DAY)
     settings = {"SEGMENTER_CLOCK": "event", "SEGMENTER_KAFKA_CLIENT": "librdkafka"}
     crowd = Crowd(kafka, store, directory, settings | {"SEGMENTER_MAX_POLL_RECORDS": str(POLL)})
-    used = crowd.bootstrap("history.csv")
+    used = crowd.bootstrap("history.csv").store_bytes
     with EventWriter(KafkaSettings(kafka), crowd.input) as writer:
         for key, value in events(customers, count):
             writer.send(key, value)
@@ -130,13 +131,14 @@ def on_paper(sizes: Sequence[Size]) -> dict[str, float]:
     return {"customers": FROM_PAPER, "store_gb": round(gb, 2), "swept_s": round(seconds, 1)}
 
 
-def real(kafka: str, store: str, directory: Path, history: Path) -> float:
-    """Return the bytes of the store a customer of a real history."""
+def real(kafka: str, store: str, directory: Path, history: Path) -> dict[str, float]:
+    """Return the bytes of the store a customer of a real history, and the seconds that its bootstrap takes."""
     shutil.copy(history, directory / history.name)
     crowd = Crowd(kafka, store, directory, {"SEGMENTER_CLOCK": "event"})
-    used = crowd.bootstrap(history.name)
+    loaded = crowd.bootstrap(history.name)
     customers = sum(int(crowd.redis.zcard(key)) for key in crowd.redis.scan_iter(f"{{{crowd.name}:*:index"))
-    return round(used / customers, 1)
+    used, seconds = loaded.store_bytes / customers, loaded.seconds
+    return {"real_bytes_a_customer": round(used, 1), "real_bootstrap_s": round(seconds, 1)}
 
 
 def main() -> None:
@@ -153,7 +155,7 @@ def main() -> None:
     with make_broker(find_broker(own)) as broker, make_store(find_store(own)) as store:
         if given.history:
             with tempfile.TemporaryDirectory(prefix="segmenter-growth-") as directory:
-                found["real_bytes_a_customer"] = real(broker.bootstrap, store.url, Path(directory), given.history)
+                found |= real(broker.bootstrap, store.url, Path(directory), given.history)
                 print(found, flush=True)
         for customers in given.sizes:
             with tempfile.TemporaryDirectory(prefix="segmenter-growth-") as directory:

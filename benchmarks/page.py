@@ -41,6 +41,7 @@ def written(document: Found) -> str:
         ("growth", _growth),
         ("workers", _workers),
         ("bootstrap", _bootstrap),
+        ("history", _history),
     ):
         if section in document:
             blocks.append("\n".join([*write(document[section]), "", _origin(document[section])]))
@@ -166,6 +167,15 @@ def _workers(found: Found) -> Iterator[str]:
 
 def _bootstrap(found: Found) -> Iterator[str]:
     yield "## Bootstrap"
+    yield from _folded(found)
+
+
+def _history(found: Found) -> Iterator[str]:
+    yield "## A large history"
+    yield from _folded(found)
+
+
+def _folded(found: Found) -> Iterator[str]:
     yield ""
     yield f"{found['rows']:,} generated rows, {found['file_mib']:,} MiB; plain pandas reads and groups, no more."
     rows = (

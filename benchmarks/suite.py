@@ -1,7 +1,7 @@
 """The benchmarks that stand for the product, one after the other, and the page that they write.
 
     make bench          python -m benchmarks.suite            under 20 minutes
-    make bench-peers    python -m benchmarks.suite --peers    the other engines
+    make bench-peers    python -m benchmarks.suite --peers    the other engines, and a history of 50 million rows
 
     benchmarks/results.json   every figure, with the machine that it was taken on
     docs/benchmarks.md        the page (benchmarks.page)
@@ -40,10 +40,11 @@ def parts(peers: bool) -> list[Part]:
     """Return what is run."""
     if peers:
         words = ("benchmarks.contest", "--peers", "kafka_streams,flink,bytewax,spark,ours-librdkafka")
-        return [Part("engines", words)]
+        engines = Part("engines", (*words, "--events", "500000"))
+        return [engines, Part("history", ("benchmarks.bootstrapping",))]
     history = ("--history", str(REAL)) if REAL.exists() else ()
     return [
-        Part("throughput", ("benchmarks.contest", "--events", "500000")),
+        Part("throughput", ("benchmarks.contest", "--events", "300000")),
         Part("latency", ("benchmarks.latency", "--seconds", "15")),
         Part("growth", ("benchmarks.growth", *history)),
         Part("workers", ("benchmarks.workers",)),
@@ -66,7 +67,9 @@ def run(part: Part) -> dict[str, Any]:
 def main() -> None:
     """Run the parts, keep their figures, write the page; exit with 1 where a part failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", action="store_true", help="the other engines, instead of the suite")
+    parser.add_argument(
+        "--peers", action="store_true", help="the other engines and a large history, instead of the suite"
+    )
     parser.add_argument("--only", help="one section of it")
     given = parser.parse_args()
     chosen = [part for part in parts(given.peers) if given.only in (None, part.section)]
