@@ -63,6 +63,7 @@ class Planner:
         """So many more partitions may sweep in this turn."""
         self._turns_ends: dict[int, int] | None = None
         self._turns_standings: dict[int, Standing] | None = None
+        self._turns_model: Bundle | None = None
 
     def begin_turn(self) -> None:
         """Forget what was asked of the broker and the store for the last turn."""
@@ -71,7 +72,7 @@ class Planner:
             lane.buffer is not None and lane.blocked is None for lane in self._lanes.values()
         )
         self._room = 1 if self._crowded else SWEEPING
-        self._turns_ends, self._turns_standings = None, None
+        self._turns_ends, self._turns_standings, self._turns_model = None, None, None
 
     def unit(self, lane: Lane) -> Unit | None:
         """Choose what a lane does next."""
@@ -160,7 +161,7 @@ class Planner:
     def _model_made(self, lane: Lane, day: int) -> bool:
         """Say whether the model of `day` is live, or has been waited for long enough (counted).
 
-        The registry is asked each time: it may have lost a model that was live a moment ago (FAULTS 8).
+        The registry is asked in each turn: it may have lost a model that was live a moment ago (FAULTS 8).
         """
         try:
             if made_for(self.live_model(), day):
@@ -176,6 +177,12 @@ class Planner:
         return True
 
     def live_model(self) -> Bundle:
+        """Return the model that is live, asked for once a turn."""
+        if self._turns_model is None:
+            self._turns_model = self._asked_model()
+        return self._turns_model
+
+    def _asked_model(self) -> Bundle:
         number = self._parts.registry.current()
         if number is None:
             raise GenerationGone("the registry of models is empty")
