@@ -52,7 +52,7 @@ faults: $(STAMP) ## every fault of docs/reliability.md at length, under an hour;
 bench: $(STAMP) ## throughput beside others, latency, memory, workers, bootstrap, in 20 minutes; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.suite
 
-bench-peers: $(STAMP) ## the other engines (Flink, Bytewax, Spark) beside ours, and a history of 50 million rows; half an hour; joins the page
+bench-peers: $(STAMP) ## the other engines (Flink, Bytewax, Spark) beside ours, a million customers, 50 million rows; an hour; joins the page
 	$(BIN)/python -m benchmarks.suite --peers
 
 chaos: $(STAMP) ## random crashes and outages for MINUTES, reproducible by SEED; the result joins docs/reliability.md

@@ -2,11 +2,11 @@
 
     python -m benchmarks.contest [--peers raw,naive,quix,kafka_streams,ours] [--events 1000000] [--runs 3] [--json FILE]
 
-The contestants run by turns, so that a noisy machine is so for all; a ratio is taken within one round, the median over
-the rounds. A contestant whose records are not the oracle's has no ratio. Slow ones get a tenth or a twentieth of the
-events, customers and history: the same job, and less of it. At the end `segmenter verify` recomputes ours of the last
-round. The result goes to the section `throughput` of the JSON document; other sections stay. benchmarks/peers/README.md
-says what a peer is.
+The broker's first lap is not counted: its code is cold. Then the contestants run by turns, so that a noisy machine is
+so for all; a ratio is taken within one round, the median over the rounds. A contestant whose records are not the
+oracle's has no ratio. Slow ones get a tenth or a twentieth of the events, customers and history: the same job, and less
+of it. At the end `segmenter verify` recomputes ours of the last round. The result goes to the section `throughput` of
+the JSON document; other sections stay. benchmarks/peers/README.md says what a peer is.
 """
 
 from __future__ import annotations
@@ -270,6 +270,8 @@ def main() -> None:
         make_store(find_store(own)) as store,
     ):
         contest = Contest(Arena(broker.bootstrap, store.url), Path(directory), stream)
+        first = contestants[-1]
+        print(f"warming the broker: {_sentence(contest.run(first, words[first.name], last=False))}", flush=True)
         for n in range(given.runs):
             for contestant in contestants if n % 2 else contestants[::-1]:
                 row = contest.run(contestant, words[contestant.name], last=n == given.runs - 1)

@@ -41,6 +41,8 @@ def written(document: Found) -> str:
         ("growth", _growth),
         ("workers", _workers),
         ("bootstrap", _bootstrap),
+        ("latency_million", _latency_million),
+        ("growth_million", _growth_million),
         ("history", _history),
     ):
         if section in document:
@@ -108,6 +110,15 @@ def _contestant(name: str, entry: Found) -> Sequence[object]:
 
 def _latency(found: Found) -> Iterator[str]:
     yield "## Latency"
+    yield from _waited(found)
+
+
+def _latency_million(found: Found) -> Iterator[str]:
+    yield "## Latency among a million customers"
+    yield from _waited(found)
+
+
+def _waited(found: Found) -> Iterator[str]:
     yield ""
     yield f"From the moment for which an event was scheduled, {found['rate']:,} a second in an open loop, to a"
     yield f"read_committed reader; {found['customers']:,} customers. The echo reads, writes and commits offsets in"
@@ -124,6 +135,15 @@ def _latency(found: Found) -> Iterator[str]:
 
 def _growth(found: Found) -> Iterator[str]:
     yield "## Memory, growth, the sweep"
+    yield from _grown(found)
+
+
+def _growth_million(found: Found) -> Iterator[str]:
+    yield "## Growth to a million customers"
+    yield from _grown(found)
+
+
+def _grown(found: Found) -> Iterator[str]:
     heads = "customers: | bytes each: | sweep s: | swept a CPU second: | store's us each: | events/s: | CPU us: | MiB:"
     rows = (
         (

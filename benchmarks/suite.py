@@ -1,7 +1,7 @@
 """The benchmarks that stand for the product, one after the other, and the page that they write.
 
     make bench          python -m benchmarks.suite            under 20 minutes
-    make bench-peers    python -m benchmarks.suite --peers    the other engines, and a history of 50 million rows
+    make bench-peers    python -m benchmarks.suite --peers    the other engines, and what takes long
 
     benchmarks/results.json   every figure, with the machine that it was taken on
     docs/benchmarks.md        the page (benchmarks.page)
@@ -38,15 +38,19 @@ class Part(NamedTuple):
 
 def parts(peers: bool) -> list[Part]:
     """Return what is run."""
+    history = ("--history", str(REAL)) if REAL.exists() else ()
     if peers:
         words = ("benchmarks.contest", "--peers", "kafka_streams,flink,bytewax,spark,ours-librdkafka")
-        engines = Part("engines", (*words, "--events", "500000"))
-        return [engines, Part("history", ("benchmarks.bootstrapping",))]
-    history = ("--history", str(REAL)) if REAL.exists() else ()
+        return [
+            Part("engines", (*words, "--events", "300000")),
+            Part("latency_million", ("benchmarks.latency", "--seconds", "15")),
+            Part("growth_million", ("benchmarks.growth", *history)),
+            Part("history", ("benchmarks.bootstrapping",)),
+        ]
     return [
-        Part("throughput", ("benchmarks.contest", "--events", "300000")),
-        Part("latency", ("benchmarks.latency", "--seconds", "15")),
-        Part("growth", ("benchmarks.growth", *history)),
+        Part("throughput", ("benchmarks.contest", "--events", "250000")),
+        Part("latency", ("benchmarks.latency", "--seconds", "15", "--customers", "250000")),
+        Part("growth", ("benchmarks.growth", "--sizes", "10000", "100000", "400000", *history)),
         Part("workers", ("benchmarks.workers",)),
         Part("bootstrap", ("benchmarks.bootstrapping", "--rows", "2000000", "--customers", "200000")),
     ]
@@ -68,7 +72,7 @@ def main() -> None:
     """Run the parts, keep their figures, write the page; exit with 1 where a part failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--peers", action="store_true", help="the other engines and a large history, instead of the suite"
+        "--peers", action="store_true", help="the other engines and what takes long, instead of the suite"
     )
     parser.add_argument("--only", help="one section of it")
     given = parser.parse_args()

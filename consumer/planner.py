@@ -31,8 +31,8 @@ SILENT_AFTER_S = 5.0
 """A partition that gave nothing for so long has no lag, whatever its end offset says (transaction markers)."""
 CHUNK_SIZE = 4_000
 """Customers a sweep re-scores at once where nobody waits."""
-BESIDE_EVENTS = 2
-"""Where events wait, a sweep's chunk is a half of that, and only one partition sweeps: they come again soon."""
+BESIDE_EVENTS = 4
+"""Where events wait, a sweep's chunk is a quarter of that, and only one partition sweeps: they come again soon."""
 SWEEPING = 8
 """So many partitions sweep at once where nobody waits: a first sweep publishes everybody, in one transaction a turn."""
 BEGINNING = 16
@@ -152,7 +152,7 @@ class Planner:
         lane = self._lanes.get(partition)
         if lane is not None:
             quiet_for = 0.0 if lane.quiet_since is None else self._elapsed() - lane.quiet_since
-            if lane.buffer is not None or quiet_for < FOLLOW_AFTER_S:
+            if not lane.is_empty or quiet_for < FOLLOW_AFTER_S:
                 return True
             if quiet_for >= SILENT_AFTER_S:
                 return False
