@@ -9,7 +9,6 @@ again from Redis and Kafka (PROTOCOL B).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -71,10 +70,6 @@ class Lane:
     """The model of the sweep; None where the registry does not know it (PROTOCOL C7)."""
     previous: Bundle | None
     buffer: Batch | None = None
-    coming: Sequence[InputRecord] = ()
-    """Records for the next turn, which came while this one had others to decide."""
-    decoding: Future[Batch] | None = None
-    """Their batch, which is made while this turn is published."""
     raw: dict[int, InputRecord] = field(default_factory=dict)
     arrived: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     """When the records that wait were published, milliseconds since 1970, in the order of `raw`: int64 (n,)."""
@@ -92,27 +87,15 @@ class Lane:
     swept_last: bool = False
 
     @property
-    def is_empty(self) -> bool:
-        """Nothing waits here to be applied."""
-        return self.buffer is None and not self.coming
-
-    @property
-    def in_hand(self) -> int:
-        """How many records were read and are not applied."""
-        return len(self.coming) + (0 if self.buffer is None else self.buffer.records)
-
-    @property
     def next_id(self) -> str:
         """The id of the next commit: the sequence grows by one, the epoch is ours (PROTOCOL A2)."""
         return f"{self.epoch}:{int(self.last.partition(':')[2]) + 1}"
 
-    def take(self, batch: Batch) -> None:
-        """Let the records that were coming wait as their batch; the lane was not given any while it had one."""
+    def take(self, batch: Batch, records: Sequence[InputRecord], arrived: Ints) -> None:
+        """Receive new input; the lane was not given any while its buffer was filled."""
         assert self.buffer is None, "a paused partition was polled"
-        self.buffer = batch
-        self.arrived = np.array([record.timestamp for record in self.coming], np.int64)
-        self.raw = {record.offset: record for record in self.coming}
-        self.coming, self.decoding = (), None
+        self.buffer, self.arrived = batch, arrived
+        self.raw = {record.offset: record for record in records}
         self.quiet_since = None
 
     def cut(self, rules: Rules) -> Cut | None:

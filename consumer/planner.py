@@ -152,7 +152,7 @@ class Planner:
         lane = self._lanes.get(partition)
         if lane is not None:
             quiet_for = 0.0 if lane.quiet_since is None else self._elapsed() - lane.quiet_since
-            if not lane.is_empty or quiet_for < FOLLOW_AFTER_S:
+            if lane.buffer is not None or quiet_for < FOLLOW_AFTER_S:
                 return True
             if quiet_for >= SILENT_AFTER_S:
                 return False

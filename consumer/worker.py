@@ -6,7 +6,7 @@
     3 plan        each lane's next unit: events of its day, a sweep's chunk, or nothing; load its states
     4 decide      pure: consumer.step, consumer.sweep, consumer.erasure; lane after lane, small ones together
     5 commit      one fenced script a partition (PROTOCOL A2), written while 4 goes on with the next lane; all answered
-    6 publish     one Kafka transaction: outboxes, dead letters, offsets (PROTOCOL A3); the next turn's input is decoded
+    6 publish     one Kafka transaction: outboxes, dead letters, offsets (PROTOCOL A3)
     7 lead        the owner of partition 0 makes the day's model (PROTOCOL C6)
 
 Guarantee: nothing is unpublished when 1 comes round again. Whatever fails between 5 and 6 throws the
@@ -67,8 +67,6 @@ ALARM_RETRY_S = 5.0
 ASK_S = 5.0
 STORE_CALLS = 8
 """So many calls of the store may be under way at once; they wait, and take no part in deciding."""
-MEANWHILE = 4_000
-"""So many records that come while others wait are for the next turn, decoded in the background; fewer join this one."""
 LED_FOR_S = 1.0
 """So long the day's model counts as made before the registry is asked again: it may have lost it (FAULTS 8)."""
 TRANSACTION_RETRY_S = 0.1
@@ -169,7 +167,7 @@ class Worker:
         if lanes.keys() != set(range(self._plan.partitions)):
             return False
         still = all(
-            lane.is_empty
+            lane.buffer is None
             and lane.prepared is None
             and lane.state.sweep.ended
             and lane.state.sweep.number
@@ -257,35 +255,10 @@ class Worker:
         for partition in sorted(change.revoked):
             self._observer.released(partition)
         self._pending |= {partition for partition in change.assigned if partition < self._plan.partitions}
-        self._receive([(lanes[p], records[p]) for p in sorted(records.keys() & lanes.keys()) if records[p]])
+        arrivals = [(lanes[p], records[p]) for p in sorted(records.keys() & lanes.keys()) if records[p]]
+        if arrivals:
+            self._take(arrivals)
         return polled
-
-    def _receive(self, arrivals: Sequence[tuple[Lane, Sequence[InputRecord]]]) -> None:
-        """Give lanes what has come. Where it is much a part of it is for the next turn, and decoded meanwhile."""
-        waited = [lane for lane in self._lanes.values() if lane.coming]
-        self._take(waited)
-        busy = any(lane.buffer is not None and lane.blocked is None for lane in self._lanes.values())
-        room = total = sum(len(records) for _, records in arrivals)
-        if total >= MEANWHILE:
-            room = 0 if busy else total // 2 if total >= 2 * MEANWHILE else total
-        at_once = []
-        for lane, records in arrivals:
-            lane.coming = records
-            if room > 0:
-                at_once.append(lane)
-            room -= len(records)
-        self._take(at_once)
-
-    def _batch(self, lane: Lane) -> Batch:
-        if lane.decoding is None:
-            return self._decoded(lane.coming, self._planner.today(lane))
-        return lane.decoding.result()
-
-    def _decode_meanwhile(self) -> None:
-        """Let what is for the next turn be decoded while this one waits for Kafka."""
-        for lane in self._lanes.values():
-            if lane.coming and lane.decoding is None:
-                lane.decoding = self._background.submit(self._decoded, lane.coming, self._planner.today(lane))
 
     def _forget(self, partition: int) -> None:
         """Know nothing more of a partition that is gone, or that comes anew."""
@@ -306,19 +279,18 @@ class Worker:
         return 0.0 if busy else IDLE_POLL_S
 
     def _is_busy(self, lane: Lane) -> bool:
-        return not lane.is_empty or not lane.state.sweep.ended or lane.prepared is not None
+        return lane.buffer is not None or not lane.state.sweep.ended or lane.prepared is not None
 
-    def _take(self, lanes: Sequence[Lane]) -> None:
-        """Let what is coming to some lanes be their batch."""
-        if not lanes:
-            return
-        batches = [self._batch(lane) for lane in lanes]
+    def _take(self, arrivals: Sequence[tuple[Lane, Sequence[InputRecord]]]) -> None:
+        """Decode what has come, and give it to its lanes."""
+        batches = [self._decoded(lane, records) for lane, records in arrivals]
         ends = np.cumsum([len(batch.customers) for batch in batches])
         homes = np.split(self._plan.partitions_of([name for batch in batches for name in batch.customers]), ends[:-1])
-        for lane, batch, home in zip(lanes, batches, homes, strict=True):
-            lane.take(refuse_foreign(batch, lane.partition, home))
+        for (lane, records), batch, home in zip(arrivals, batches, homes, strict=True):
+            arrived = np.array([record.timestamp for record in records], np.int64)
+            lane.take(refuse_foreign(batch, lane.partition, home), records, arrived)
 
-    def _decoded(self, records: Sequence[InputRecord], today: int) -> Batch:
+    def _decoded(self, lane: Lane, records: Sequence[InputRecord]) -> Batch:
         return decode(
             [record.offset for record in records],
             [record.key for record in records],
@@ -326,7 +298,7 @@ class Worker:
             [record.timestamp for record in records],
             zone=self._plan.zone,
             currency=self._plan.currency,
-            today=today,
+            today=self._planner.today(lane),
         )
 
     def _apply_pauses(self) -> None:
@@ -335,7 +307,7 @@ class Worker:
         What is not taken over yet is read from where its state stands, once that is known: until then not at all.
         """
         stopped = self._paused is not None
-        full = frozenset(p for p, lane in self._lanes.items() if stopped or not lane.is_empty or lane.blocked)
+        full = frozenset(p for p, lane in self._lanes.items() if stopped or lane.buffer is not None or lane.blocked)
         self._parts.source.pause(full | self._pending)
         self._parts.source.resume(frozenset(self._lanes) - full)
 
@@ -345,7 +317,7 @@ class Worker:
             return
         self._lag_at = now + LOOK_EVERY_S
         behind = self._parts.source.lags(frozenset(self._lanes))
-        in_hand = {p: lane.in_hand for p, lane in self._lanes.items()}
+        in_hand = {p: lane.buffer.records for p, lane in self._lanes.items() if lane.buffer is not None}
         self._observer.lagging({p: n + in_hand.get(p, 0) for p, n in behind.items()})
 
     def _look(self, now: float) -> None:
@@ -401,7 +373,7 @@ class Worker:
         now, source = self._elapsed(), self._parts.source
         if not self._watchdog.due(now):
             return
-        waiting = {p: lane.epoch for p, lane in self._lanes.items() if lane.is_empty and lane.blocked is None}
+        waiting = {p: lane.epoch for p, lane in self._lanes.items() if lane.buffer is None and lane.blocked is None}
         still = self._watchdog.note(waiting, source.positions(frozenset(waiting)), now)
         try:
             stalled = self._watchdog.judge(source.ends(still) if still else {}, now)
@@ -638,7 +610,6 @@ class Worker:
         if not lanes:
             return
         written = self._elapsed()
-        self._decode_meanwhile()
         published, failure = self._publish(lanes)
         ended = self._elapsed()
         applied = [lane.applying() for lane in lanes]

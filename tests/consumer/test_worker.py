@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from consumer.exits import ExitCode, Stop
 from consumer.ports import TransportError
-from reports.verify import verify
-from tests.harness.evidence import evidence
-from tests.harness.world import FIRST_DAY, InOrder, World, line, shopping
+from tests.harness.world import FIRST_DAY, World, line, shopping
 
 POINTS = (
     "after_load",
@@ -42,26 +39,6 @@ def revisions_are_whole(world: World) -> None:
         assert numbers == list(range(1, len(numbers) + 1)), customer
     last = {customer: head["revision"] for customer, head in world.heads().items()}
     assert {customer: numbers[-1] for customer, numbers in seen.items()} == last
-
-
-@pytest.mark.parametrize("point", ["", *POINTS])
-def test_what_is_decoded_for_the_next_turn_is_applied_once(point: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.worker.MEANWHILE", 2)
-    world = run(1, partitions=3, max_poll_records=12)
-    world.crash.point, world.crash.nth = point, 2
-    made: list[str] = []
-    submit = InOrder.submit
-
-    def noted(self: InOrder, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        made.append(fn.__name__)
-        return submit(self, fn, *args, **kwargs)
-
-    monkeypatch.setattr(InOrder, "submit", noted)
-    world.settle()
-    assert world.crash.fired == bool(point)
-    assert made.count("_decoded") > 10
-    assert world.counters()["applied"] == len(list(shopping(1)))
-    assert verify(*evidence(world)).differences == ()
 
 
 @pytest.fixture(scope="module")

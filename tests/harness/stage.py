@@ -378,10 +378,9 @@ def _beginning(clock: Clock) -> World:
 
 @contextmanager
 def on_stage() -> Iterator[None]:
-    """Let the real sink write to memory, sweeps go by two customers, and input be decoded for the next turn."""
+    """Let the real sink write to memory, and sweeps go by two customers."""
     with producers_in_memory(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("consumer.planner.CHUNK_SIZE", 2)
-        patch.setattr("consumer.worker.MEANWHILE", 1)
         patch.setattr(logging.getLogger("kafka"), "disabled", True)
         patch.setattr(transaction_manager.log, "disabled", True)
         yield
