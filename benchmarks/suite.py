@@ -48,9 +48,9 @@ def parts(peers: bool) -> list[Part]:
             Part("history", ("benchmarks.bootstrapping",)),
         ]
     return [
-        Part("throughput", ("benchmarks.contest", "--events", "250000")),
-        Part("latency", ("benchmarks.latency", "--seconds", "15", "--customers", "250000")),
-        Part("growth", ("benchmarks.growth", "--sizes", "10000", "100000", "400000", *history)),
+        Part("throughput", ("benchmarks.contest", "--events", "200000")),
+        Part("latency", ("benchmarks.latency", "--seconds", "15", "--customers", "200000")),
+        Part("growth", ("benchmarks.growth", "--sizes", "10000", "100000", "300000", *history)),
         Part("workers", ("benchmarks.workers",)),
         Part("bootstrap", ("benchmarks.bootstrapping", "--rows", "2000000", "--customers", "200000")),
     ]
