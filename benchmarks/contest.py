@@ -4,7 +4,7 @@
 
 The broker's first lap is not counted: its code is cold. Then the contestants run by turns, so that a noisy machine is
 so for all; a ratio is taken within one round, the median over the rounds. A contestant whose records are not the
-oracle's has no ratio. Slow ones get a tenth or a twentieth of the events, customers and history: the same job, and less
+oracle's has no ratio. Slow ones get a tenth or a fiftieth of the events, customers and history: the same job, and less
 of it. At the end `segmenter verify` recomputes ours of the last round. The result goes to the section `throughput` of
 the JSON document; other sections stay. benchmarks/peers/README.md says what a peer is.
 """

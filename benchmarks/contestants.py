@@ -43,7 +43,7 @@ CONTESTANTS = {
         Contestant("raw-poll-librdkafka", "raw", "none: reads alone"),
         Contestant("raw-produce-kafka-python", "raw", "none: reads and writes, no transaction", part=10),
         Contestant("raw-produce-librdkafka", "raw", "none: reads and writes, no transaction"),
-        Contestant("naive", "python", "none: a crash loses or repeats events", part=20),
+        Contestant("naive", "python", "none: a crash loses or repeats events", part=50),
         Contestant("quix", "python", "exactly once in Kafka, state by a changelog"),
         Contestant("bytewax", "python", "none: no recovery, no transaction"),
         Contestant("spark", "python", "state exactly once by a checkpoint, the Kafka sink at least once", part=10),
@@ -58,17 +58,12 @@ DEFAULT = ("raw", "naive", "quix", "kafka_streams", "ours")
 
 
 def chosen(words: list[str]) -> list[Contestant]:
-    """Return the contestants that the words name; `raw` and `ours` stand for all of theirs. Raises ValueError."""
-    found = {
-        each.name: each
-        for word in words
-        for each in CONTESTANTS.values()
-        if word in (each.name, each.name.split("-")[0])
-    }
-    missing = [word for word in words if not any(word in (name, name.split("-")[0]) for name in found)]
+    """Return the contestants that the words name; `raw`, `raw-poll`, `ours` stand for theirs. Raises ValueError."""
+    named = {word: [name for name in CONTESTANTS if f"{name}-".startswith(f"{word}-")] for word in words}
+    missing = [word for word, names in named.items() if not names]
     if missing:
         raise ValueError(f"no contestant is called {', '.join(missing)}; there are {', '.join(CONTESTANTS)}")
-    return list(found.values())
+    return [CONTESTANTS[name] for name in dict.fromkeys(name for names in named.values() for name in names)]
 
 
 def command(contestant: Contestant) -> list[str]:

@@ -43,12 +43,13 @@ def parts(peers: bool) -> list[Part]:
         words = ("benchmarks.contest", "--peers", "kafka_streams,flink,bytewax,spark,ours-librdkafka")
         return [
             Part("engines", (*words, "--events", "300000")),
+            Part("throughput_million", ("benchmarks.contest", "--peers", "raw-poll,quix,kafka_streams,ours")),
             Part("latency_million", ("benchmarks.latency", "--seconds", "15")),
             Part("growth_million", ("benchmarks.growth", *history)),
             Part("history", ("benchmarks.bootstrapping",)),
         ]
     return [
-        Part("throughput", ("benchmarks.contest", "--events", "200000")),
+        Part("throughput", ("benchmarks.contest", "--events", "400000")),
         Part("latency", ("benchmarks.latency", "--seconds", "15", "--customers", "200000")),
         Part("growth", ("benchmarks.growth", "--sizes", "10000", "100000", "300000", *history)),
         Part("workers", ("benchmarks.workers",)),
