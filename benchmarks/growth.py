@@ -2,12 +2,12 @@
 
     python -m benchmarks.growth [--sizes 10000 100000 1000000] [--events 200000] [--history PATH] [--json FILE]
 
-For each size one worker on a namespace of its own: one day's events, sent beforehand, and then a sweep of everybody,
-for which the model is put in charge under a new number. The events are those of 10,000 customers, drawn from all, one
-order a day of each, in turn; a poll takes 5,000 events. So a batch touches and moves as many customers whatever their
-number, and what is left to see is the number of the others. Printed: bytes of the store a customer, customers a second
-and a core of the worker (CPU seconds) in the sweep, events a second, and the worker's memory at its end. From a line
-through the sizes follows what 10 million would take. `segmenter verify` ends each size.
+For each size one worker on a namespace of its own, its day turned: that day's events, sent while it is down, and then a
+sweep of everybody, for which the model is put in charge under a new number. The events are those of 10,000 customers,
+drawn from all, one order a day of each, in turn; a poll takes 5,000 events. So a batch touches and moves as many
+customers whatever their number, and what is left to see is the number of the others. Printed: bytes of the store a
+customer, customers a second and a core of the worker (CPU seconds) in the sweep, events a second, and the worker's
+memory at its end. From a line through the sizes follows what 10 million would take. `segmenter verify` ends each size.
 
 PATH (UCI Online Retail): bytes of the store a real customer, and seconds of `segmenter bootstrap`. The last line is
 JSON.
@@ -21,9 +21,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,8 @@ POLL = 5_000
 ACTIVE = 10_000
 """So many customers buy, whatever the number of all."""
 FROM_PAPER = 10_000_000
+FIRST = 2_000
+"""So many events turn the day of every partition, before the others are sent."""
 STEP_S = 0.02
 PATIENCE_S = 900.0
 
@@ -78,16 +81,25 @@ def events(customers: int, count: int) -> Iterator[tuple[bytes, bytes]]:
         yield who.encode(), json.dumps(event).encode()
 
 
+def send(kafka: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
+    """Write keys and values to a topic."""
+    with EventWriter(KafkaSettings(kafka), topic) as writer:
+        for key, value in records:
+            writer.send(key, value)
+
+
 def grown(kafka: str, store: str, directory: Path, customers: int, count: int) -> Size:
     """Measure one size."""
     write_history(directory / "history.csv", customers, DAY)
     settings = {"SEGMENTER_CLOCK": "event", "SEGMENTER_KAFKA_CLIENT": "librdkafka"}
     crowd = Crowd(kafka, store, directory, settings | {"SEGMENTER_MAX_POLL_RECORDS": str(POLL)})
     used = crowd.bootstrap("history.csv").store_bytes
-    with EventWriter(KafkaSettings(kafka), crowd.input) as writer:
-        for key, value in events(customers, count):
-            writer.send(key, value)
-    server = crowd.server_pid()
+    server, stream = crowd.server_pid(), events(customers, count)
+    with crowd.worker() as worker:
+        crowd.await_rest(worker)
+        send(kafka, crowd.input, islice(stream, FIRST))
+        crowd.await_rest(worker, sweep=2)
+    send(kafka, crowd.input, stream)
     with crowd.worker() as worker:
         looks: list[tuple[float, float, int]] = []  # moment, the worker's CPU seconds, events applied
         deadline = time.monotonic() + PATIENCE_S

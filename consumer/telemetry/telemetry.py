@@ -50,7 +50,7 @@ Level = Literal["info", "warning", "error"]
 class Telemetry:
     """An Observer. `logger` has structlog's interface; `hash_key` is the key of the hashes that stand for ids.
 
-    on_turn: told of each turn that wrote. on_swept: called when a sweep ends and no other partition is in one.
+    on_turn: told of each turn that wrote. on_swept: called when a sweep has ended and no partition is in one.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class Telemetry:
         """How often this worker was told that another took over, by who told it: kafka, redis."""
         self.lags: dict[int, int] = {}
         self._sweeping: set[int] = set()
+        self._swept = False
+        """A sweep has ended, and `on_swept` was not called yet."""
         self._unpublished: dict[int, float] = {}
         """Since when a commit of a partition is in Redis and not known to be in Kafka."""
         self._trouble: tuple[float, str] | None = None
@@ -101,7 +103,8 @@ class Telemetry:
         before = self.partitions.get(partition)
         state = decision.state
         self.partitions[partition] = state
-        self._note_sweep(partition, state)
+        self._swept = self._swept or decision.snapshot is not None
+        self._sweeping.discard(partition) if state.sweep.ended else self._sweeping.add(partition)
         self._trouble = None
         self.model_version = max(self.model_version, state.sweep.version)
         if decision.snapshot is not None:
@@ -116,8 +119,11 @@ class Telemetry:
             each(turn)
 
     def lagging(self, lags: Mapping[int, int]) -> None:
-        """Note how much waits."""
+        """Note how much waits; once a second is often enough to look whether a sweep is over."""
         self.lags = dict(lags)
+        if self._swept and not self._sweeping and self._on_swept is not None:
+            self._swept = False
+            self._on_swept()
 
     def recovered(self, partition: int, verdict: str, state: PartitionState) -> None:
         """Say that a partition was taken over."""
@@ -215,14 +221,6 @@ class Telemetry:
         return {partition: now - since for partition, since in self._unpublished.copy().items()}
 
     # What it says beside ------------------------------------------------------------------------------
-
-    def _note_sweep(self, partition: int, state: PartitionState) -> None:
-        if not state.sweep.ended:
-            self._sweeping.add(partition)
-        elif partition in self._sweeping:
-            self._sweeping.discard(partition)
-            if not self._sweeping and self._on_swept is not None:
-                self._on_swept()
 
     def _tell(self, level: Level, event: str, **fields: Any) -> None:
         getattr(self._log, level)(event, **fields)
