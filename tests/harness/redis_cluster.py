@@ -153,6 +153,8 @@ def _node() -> OwnStore:
     assert isinstance(choice, Program)
     options = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", str(free_port())]
     options += ["--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--cluster-replica-validity-factor", "0"]
+    # A node that is killed has what it acknowledged; by seconds, under load, a write may wait for the sync before it.
+    options += ["--appendfsync", "always"]
     return OwnStore(choice.path, *options)
 
 
