@@ -35,20 +35,21 @@ How to read it:
 def written(document: Found) -> str:
     """Return the page."""
     blocks = [HEAD]
-    for section, write in (
-        ("throughput", _throughput),
-        ("throughput_million", _throughput_million),
-        ("engines", _engines),
-        ("latency", _latency),
-        ("growth", _growth),
-        ("workers", _workers),
-        ("bootstrap", _bootstrap),
-        ("latency_million", _latency_million),
-        ("growth_million", _growth_million),
-        ("history", _history),
+    for section, heading, write in (
+        ("throughput", "Throughput", _contest),
+        ("throughput_million", "Throughput of a million events", _contest),
+        ("engines", "The other engines", _contest),
+        ("latency", "Latency", _latency),
+        ("growth", "Memory, growth, the sweep", _growth),
+        ("workers", "Workers", _workers),
+        ("bootstrap", "Bootstrap", _bootstrap),
+        ("latency_million", "Latency among a million customers", _latency),
+        ("growth_million", "Growth to a million customers", _growth),
+        ("history", "A large history", _bootstrap),
     ):
         if section in document:
-            blocks.append("\n".join([*write(document[section]), "", _origin(document[section])]))
+            found = document[section]
+            blocks.append("\n".join([f"## {heading}", *write(found), "", _origin(found)]))
     return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
 
 
@@ -66,21 +67,6 @@ def _floors(floors: Iterable[Floor]) -> Iterator[str]:
     rows = [(f.what, f"{f.bound:,g}", f"{f.found:,.6g}", "holds" if f.holds else "**missed**") for f in floors]
     if rows:
         yield from _table("what | bound: | found: | ", rows)
-
-
-def _throughput(found: Found) -> Iterator[str]:
-    yield "## Throughput"
-    yield from _contest(found)
-
-
-def _throughput_million(found: Found) -> Iterator[str]:
-    yield "## Throughput of a million events"
-    yield from _contest(found)
-
-
-def _engines(found: Found) -> Iterator[str]:
-    yield "## The other engines"
-    yield from _contest(found)
 
 
 def _contest(found: Found) -> Iterator[str]:
@@ -116,16 +102,6 @@ def _contestant(name: str, entry: Found) -> Sequence[object]:
 
 
 def _latency(found: Found) -> Iterator[str]:
-    yield "## Latency"
-    yield from _waited(found)
-
-
-def _latency_million(found: Found) -> Iterator[str]:
-    yield "## Latency among a million customers"
-    yield from _waited(found)
-
-
-def _waited(found: Found) -> Iterator[str]:
     yield ""
     yield f"From the moment for which an event was scheduled, {found['rate']:,} a second in an open loop, to a"
     yield f"read_committed reader; {found['customers']:,} customers. The echo reads, writes and commits offsets in"
@@ -141,16 +117,6 @@ def _waited(found: Found) -> Iterator[str]:
 
 
 def _growth(found: Found) -> Iterator[str]:
-    yield "## Memory, growth, the sweep"
-    yield from _grown(found)
-
-
-def _growth_million(found: Found) -> Iterator[str]:
-    yield "## Growth to a million customers"
-    yield from _grown(found)
-
-
-def _grown(found: Found) -> Iterator[str]:
     heads = "customers: | bytes each: | sweep s: | swept a CPU second: | store's us each: | events/s: | CPU us: | MiB:"
     rows = (
         (
@@ -174,7 +140,6 @@ def _grown(found: Found) -> Iterator[str]:
 
 
 def _workers(found: Found) -> Iterator[str]:
-    yield "## Workers"
     yield ""
     yield f"{found['events']:,} events in eight partitions, by {found['client']}. Two cores hold workers, the broker"
     yield "and the store: the CPU an event tells what more workers cost, the rate only what two cores have."
@@ -193,16 +158,6 @@ def _workers(found: Found) -> Iterator[str]:
 
 
 def _bootstrap(found: Found) -> Iterator[str]:
-    yield "## Bootstrap"
-    yield from _folded(found)
-
-
-def _history(found: Found) -> Iterator[str]:
-    yield "## A large history"
-    yield from _folded(found)
-
-
-def _folded(found: Found) -> Iterator[str]:
     yield ""
     yield f"{found['rows']:,} generated rows, {found['file_mib']:,} MiB; plain pandas reads and groups, no more."
     rows = (

@@ -47,8 +47,7 @@ class Decider:
                 assert len(group) == 1
                 return [self._alone(lane, unit, blobs[lane.partition])]
             lane.swept_last = False
-            marks = self._marks(lane, wanted(unit.piece.now))
-            tasks.append(Task(self._context(lane), unit.piece, blobs[lane.partition], marks))
+            tasks.append(Task(self._context(lane), unit.piece, blobs[lane.partition], self._marks(lane, unit)))
         return step(tasks)
 
     def groups(self, units: Iterable[tuple[Lane, Unit]]) -> list[Group]:
@@ -78,7 +77,7 @@ class Decider:
         piece = unit.piece
         assert piece.control is not None
         if piece.control.kind == "erase":
-            return self._erase(lane, context, piece.control, blobs[0])
+            return self._erase(lane, context, unit, piece.control, blobs[0])
         counters = lane.state.counted({"lines": 1, "ticks": 1})
         after = msgspec.structs.replace(lane.state, applied=piece.now.stop, counters=counters)
         return Decision(after, lane.statistics)
@@ -95,9 +94,10 @@ class Decider:
             wants_touched=self._parts.learner.needs_touched,
         )
 
-    def _marks(self, lane: Lane, names: Sequence[str]) -> dict[str, Mark]:
+    def _marks(self, lane: Lane, unit: Events) -> dict[str, Mark]:
         if not lane.state.erased:
             return {}
+        names = concerned(unit)
         hashes = [keyed_hash(self._plan.erasure_key, name) for name in names]
         found = self._parts.store.marks(lane.partition, hashes)
         try:
@@ -105,9 +105,9 @@ class Decider:
         except msgspec.MsgspecError as error:
             raise InvalidKey(self._parts.store.key(lane.partition, "erased"), f"a mark is none: {error}") from error
 
-    def _erase(self, lane: Lane, context: Context, control: Control, blob: bytes | None) -> Decision:
+    def _erase(self, lane: Lane, context: Context, unit: Events, control: Control, blob: bytes | None) -> Decision:
         rows = learning_rows(self._parts.store, lane.partition, lane.state.sweep.number)
-        earlier = self._marks(lane, [control.customer]).get(control.customer)
+        earlier = self._marks(lane, unit).get(control.customer)
         control = erasure.dated(control, self._plan.rules.clock, lane.state.watermark, self._plan.zone)
         try:
             return erasure.erase(context, control, blob, earlier, self._plan.erasure_key, rows)

@@ -157,7 +157,8 @@ def step(tasks: Sequence[Task]) -> list[Decision]:
     change.apply(applied)
     change.relabel(accepted)
     seen, dropped = _remember(states.seen, applied, tasks[0].context)
-    counts = zip(*(table.by_partition(rows) for rows in (accepted, repeated)), table.by_home(dropped), strict=True)
+    named = applied.owner, table.lines.owner[repeated], dropped
+    counts = zip(*(table.by_partition(owners) for owners in named), strict=True)
     return change.decisions(replace(states, seen=seen), refused, list(counts))
 
 
@@ -165,7 +166,7 @@ def step(tasks: Sequence[Task]) -> list[Decision]:
 class _Table:
     """The lines of some partitions, one behind the other, with owners into all their customers.
 
-    rows, at: int64 (partitions + 1,), where each one's customers and lines begin, and at last where they end.
+    rows: int64 (partitions + 1,), where each one's customers begin, and at last where they end.
     home: int64, of each customer, the place of his partition.
     """
 
@@ -175,15 +176,9 @@ class _Table:
     time: Ints
     of_history: Flags
     rows: Ints
-    at: Ints
     home: Ints
 
-    def by_partition(self, lines: Flags) -> list[int]:
-        """Count the flagged lines of each partition."""
-        counts: list[int] = np.diff(np.r_[0, np.cumsum(lines)][self.at]).tolist()
-        return counts
-
-    def by_home(self, owners: Ints) -> list[int]:
+    def by_partition(self, owners: Ints) -> list[int]:
         """Count some customers, each as often as he is named, by partition."""
         counts: list[int] = np.bincount(self.home[owners], minlength=len(self.rows) - 1).tolist()
         return counts
@@ -213,7 +208,6 @@ def _joined(tasks: Sequence[Task]) -> _Table:
         time=np.concatenate([batch.time for batch in batches]),
         of_history=np.concatenate([batch.of_history for batch in batches]),
         rows=np.array(rows),
-        at=np.r_[0, np.cumsum([len(batch.lines) for batch in batches])],
         home=np.repeat(np.arange(len(tasks)), np.diff(rows)),
     )
 
@@ -246,7 +240,7 @@ def _accept(
     if history.cutoff is not None:
         tests.append((Reason.BEFORE_CUTOFF, "the history may hold it already", _before_cutoff(context, table)))
     good = np.ones(len(lines), np.bool_)
-    refused: list[list[Refusal]] = [[] for _ in table.at[1:]]
+    refused: list[list[Refusal]] = [[] for _ in table.rows[1:]]
     for reason, detail, hit in tests:
         for row in np.flatnonzero(hit & good).tolist():
             refused[table.home[lines.owner[row]]].append(Refusal(int(table.offset[row]), reason, detail))
@@ -417,7 +411,7 @@ class _Change:
         rows = np.flatnonzero(self.touched)
         kept = replace(states, ledger=self.ledger, moves=joined(states.moves, self.moves))
         blobs = encode_states(kept, rows, self.rules.schema)
-        totals_after, by_partition = self._totals(self.touched), self.table.split(rows)
+        totals_after = self._totals(self.touched)
         ends = np.searchsorted(rows, self.table.rows).tolist()
         shown = np.searchsorted(self.shown, self.table.rows).tolist()
         moved = np.searchsorted(self.moved.owner, self.table.rows).tolist()
@@ -425,7 +419,7 @@ class _Change:
         for n, (task, turn) in enumerate(zip(self.tasks, self.turns, strict=True)):
             moves = slice(moved[n], moved[n + 1])
             flows = turn.moves.flows() + Moves(self.moved.owner[moves], self.moved.records[moves]).flows()
-            own = by_partition[n]
+            own = rows[ends[n] : ends[n + 1]]
             touched = b""
             if task.context.wants_touched:
                 touched = rows_of(self.positions, self.after, own[self.after.vectors.clustered[own]])
