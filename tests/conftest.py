@@ -69,6 +69,13 @@ def redis_cluster() -> Iterator[StoreCluster]:
         yield cluster
 
 
+@pytest.fixture
+def own_cluster() -> Iterator[StoreCluster]:
+    """One to be broken."""
+    with StoreCluster() as cluster:
+        yield cluster
+
+
 @pytest.fixture(params=["server", "cluster"])
 def each_redis(request: pytest.FixtureRequest) -> str:
     """The address of a server, then of a cluster: for what both must do alike."""

@@ -10,6 +10,7 @@ import pytest
 
 from consumer.partition import Rules
 from consumer.ports import TransportError
+from consumer.worker import Worker
 from features.store import Chunk
 from models.bundle import Bundle, content_hash
 from tests.harness.world import FIRST_DAY, World, day_number, line, shopping
@@ -19,6 +20,25 @@ WALL = Rules(horizon_days=60, clock="wall")
 
 def at(world: World, days: float) -> None:
     world.clock.seconds = (day_number(FIRST_DAY) + days) * 86_400.0
+
+
+def sweep_chunks(world: World, worker: Worker, day: int, patch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
+    """Run until every partition has swept a day, counted from the first; return each sweeping turn's chunks.
+
+    A chunk is told by its partition and by how many customers were asked for.
+    """
+    turns: list[list[tuple[int, int]]] = []
+    read = world.store.chunk
+
+    def noted(partition: int, after: int, limit: int) -> Chunk:
+        turns[-1].append((partition, limit))
+        return read(partition, after, limit)
+
+    patch.setattr(world.store, "chunk", noted)
+    while any(state.day < day_number(FIRST_DAY) + day or not state.sweep.ended for state in world.states().values()):
+        turns.append([])
+        worker.turn()
+    return [turn for turn in turns if turn]
 
 
 def test_the_wall_clock_turns_the_day_without_any_event() -> None:
@@ -82,21 +102,10 @@ def test_where_events_wait_one_partition_sweeps_at_a_time(monkeypatch: pytest.Mo
     at(world, 20.5)
     again = [x | {"invoice_date": f"{FIRST_DAY + timedelta(days=20)}T10:00:00", "event_id": ""} for x in shopping(5)]
     world.publish(*again[:200])
-    turns: list[list[int]] = []
-    read = world.store.chunk
-
-    def noted(partition: int, after: int, limit: int) -> Chunk:
-        turns[-1].append(partition)
-        return read(partition, after, limit)
-
-    monkeypatch.setattr(world.store, "chunk", noted)
-    while any(state.day < day_number(FIRST_DAY) + 20 or not state.sweep.ended for state in world.states().values()):
-        turns.append([])
-        worker.turn()
-    swept = [turn for turn in turns if turn]
-    assert swept[0] == [0, 1, 2]
+    swept = sweep_chunks(world, worker, 20, monkeypatch)
+    assert [partition for partition, _ in swept[0]] == [0, 1, 2]
     assert {len(turn) for turn in swept[1:-1]} == {1}
-    assert {p for turn in swept[1:] for p in turn} == {0, 1, 2}
+    assert {partition for turn in swept[1:] for partition, _ in turn} == {0, 1, 2}
     assert world.counters()["applied"] > 0
 
 
@@ -108,19 +117,8 @@ def test_where_nobody_waits_eight_partitions_sweep_at_a_time(monkeypatch: pytest
     world.publish(*(line(f"c{n}", FIRST_DAY + timedelta(days=10)) for n in range(700)))
     worker = world.settle()
     at(world, 11.5)
-    turns: list[list[int]] = []
-    read = world.store.chunk
-
-    def noted(partition: int, after: int, limit: int) -> Chunk:
-        turns[-1].append(limit)
-        return read(partition, after, limit)
-
-    monkeypatch.setattr(world.store, "chunk", noted)
-    while any(state.day < day_number(FIRST_DAY) + 11 or not state.sweep.ended for state in world.states().values()):
-        turns.append([])
-        worker.turn()
-    swept = [turn for turn in turns if turn]
-    assert swept[0] == [16] * 8 + [1] * 4
+    swept = sweep_chunks(world, worker, 11, monkeypatch)
+    assert [limit for _, limit in swept[0]] == [16] * 8 + [1] * 4
     assert max(len(turn) for turn in swept[1:]) == 8
 
 

@@ -35,6 +35,20 @@ def dies_at(live: Live, point: str, times: int) -> None:
     assert live.crash_file.exists(), "a fault that never landed proves nothing"
 
 
+def is_killed_and_recovers(live: Live, fault: Fault, point: str, times: int) -> None:
+    """A worker dies in the middle of a stream; the next one ends it, and nothing is lost or doubled."""
+    stream(live)
+    fault.inject()
+    dies_at(live, point, times)
+    fault.fired()
+    fault.ended()
+    live.start()
+    live.settle()
+    fault.recovered()
+    live.end()
+    fault.judge(live.verdict())
+
+
 @pytest.mark.parametrize(
     ("point", "times"),
     [
@@ -46,17 +60,7 @@ def dies_at(live: Live, point: str, times: int) -> None:
     ],
 )
 def test_a_worker_killed_anywhere_loses_and_doubles_nothing(lives: LIVES, fault: Fault, point: str, times: int) -> None:
-    live = lives()
-    stream(live)
-    fault.inject()
-    dies_at(live, point, times)
-    fault.fired()
-    fault.ended()
-    live.start()
-    live.settle()
-    fault.recovered()
-    live.end()
-    fault.judge(live.verdict())
+    is_killed_and_recovers(lives(), fault, point, times)
 
 
 @pytest.mark.fault(5)

@@ -5,7 +5,7 @@ workers -- one address --> masters; a partition's keys lie in one slot: its mast
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from features.orders import binding_key
 from features.redis_store import Keys
 from features.store import StoreUnavailable
-from tests.faults.test_kill9 import dies_at, stream
+from tests.faults.test_kill9 import is_killed_and_recovers
 from tests.harness.commands import REPOSITORY
 from tests.harness.fault import Fault
 from tests.harness.live import Live, wait_until
@@ -26,13 +26,6 @@ from tests.harness.world import between, shopping
 LIVES = Callable[..., Live]
 PARTITIONS = 6
 SAMPLE = REPOSITORY / "Dataset" / "sample.csv.gz"
-
-
-@pytest.fixture
-def own_cluster() -> Iterator[StoreCluster]:
-    """One to be broken."""
-    with StoreCluster() as cluster:
-        yield cluster
 
 
 def partition_key(live: Live, partition: int) -> bytes:
@@ -67,17 +60,7 @@ def day_after(lines: list[dict[str, Any]]) -> date:
 def test_a_worker_killed_anywhere_loses_and_doubles_nothing(
     lives: LIVES, fault: Fault, redis_cluster: StoreCluster, point: str, times: int
 ) -> None:
-    live = lives(redis=redis_cluster.url, partitions=PARTITIONS)
-    stream(live)
-    fault.inject()
-    dies_at(live, point, times)
-    fault.fired()
-    fault.ended()
-    live.start()
-    live.settle()
-    fault.recovered()
-    live.end()
-    fault.judge(live.verdict())
+    is_killed_and_recovers(lives(redis=redis_cluster.url, partitions=PARTITIONS), fault, point, times)
 
 
 def answers(live: Live) -> bool:

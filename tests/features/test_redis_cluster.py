@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,10 @@ from consumer.commands.place import Place, settings_from
 from consumer.exits import ExitCode, Stop
 from consumer.service import connect_redis
 from consumer.settings import Settings
-from features.redis_generation import Binding, GenerationLoader
+from features.redis_generation import GenerationLoader
 from features.redis_store import RedisAddress, RedisStore, connect, ping
 from features.store import Commit, InvalidKey, StoreRefused, StoreUnavailable
+from tests.harness.bindings import a_binding
 from tests.harness.certificates import make_certificates
 from tests.harness.commands import REPOSITORY
 from tests.harness.live import wait_until
@@ -36,25 +37,7 @@ PARTITIONS = 12
 FIRST = Commit(epoch=1, parent="0:0", id="1:1", state=b"s1", outbox=b"o1", sweep=1)
 SECOND = replace(FIRST, parent="1:1", id="1:2", state=b"s2")
 CUSTOMERS = [f"c{n}" for n in range(40)]
-BINDING = Binding(
-    generation="1",
-    topic_id="t",
-    partitions=PARTITIONS,
-    horizon_days=365,
-    timezone="UTC",
-    currency="GBP",
-    cutoff=None,
-    has_ids=False,
-    day=1,
-    clock="event",
-)
-
-
-@pytest.fixture
-def own_cluster() -> Iterator[StoreCluster]:
-    """One to be broken."""
-    with StoreCluster() as cluster:
-        yield cluster
+BINDING = a_binding(partitions=PARTITIONS)
 
 
 def loaded(address: RedisAddress | str, namespace: str) -> RedisStore:

@@ -6,24 +6,13 @@ import msgspec
 
 from features.codec import SCHEMA
 from features.orders import Pause, binding_key
-from features.redis_generation import Binding, raise_schema, read_binding
+from features.redis_generation import raise_schema, read_binding
 from features.redis_pause import end_pause, read_pause, set_pause
 from features.redis_store import RedisStore, connect
 from features.store import Orders
+from tests.harness.bindings import a_binding
 
-BINDING = Binding(
-    generation="1",
-    topic_id="t",
-    partitions=2,
-    horizon_days=365,
-    timezone="UTC",
-    currency="GBP",
-    cutoff=None,
-    has_ids=False,
-    day=1,
-    clock="wall",
-    schema=SCHEMA,
-)
+BINDING = a_binding(partitions=2, clock="wall", schema=SCHEMA)
 
 
 def test_a_pause_is_read_by_every_generation_until_it_is_taken_away(each_redis: str, namespace: str) -> None:

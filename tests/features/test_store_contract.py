@@ -21,6 +21,7 @@ from features.store import (
     Store,
     StoreRefused,
 )
+from tests.harness.bindings import a_binding
 from tests.harness.memory_store import MemoryStore
 
 FIRST = Commit(epoch=1, parent="0:0", id="1:1", state=b"s1", outbox=b"o1", sweep=1)
@@ -48,18 +49,7 @@ def _loaded(client: Any, namespace: str, generation: str) -> GenerationLoader:
 
 
 def _binding(generation: str) -> Binding:
-    return Binding(
-        generation=generation,
-        topic_id="t",
-        partitions=1,
-        horizon_days=365,
-        timezone="UTC",
-        currency="GBP",
-        cutoff=None,
-        has_ids=False,
-        day=1,
-        clock="event",
-    )
+    return a_binding(partitions=1, generation=generation)
 
 
 def test_a_partition_begins_at_commit_0_0(store: Store) -> None:

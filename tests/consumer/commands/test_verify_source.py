@@ -19,11 +19,12 @@ from consumer.partition import encode_state
 from consumer.ports import InputRecord
 from consumer.settings import Settings
 from features.identity import position
-from features.redis_generation import Binding, GenerationLoader, read_binding
+from features.redis_generation import GenerationLoader, read_binding
 from features.redis_store import RedisStore
 from models.learner import learner_named
 from models.population import encode as encode_statistics
 from models.redis_registry import RedisRegistry
+from tests.harness.bindings import a_binding
 from tests.harness.pure_run import FIRST, KEY, PureRun, Row
 from tests.harness.shop import RULES, busy_run, past
 
@@ -60,17 +61,13 @@ def load(run: PureRun, client: redis.Redis, settings: Settings) -> None:
     for version in sorted(run.models):
         assert registry.publish(run.models[version], version - 1 or None)
     loader.finish(
-        Binding(
-            generation=GENERATION,
-            topic_id="t",
+        a_binding(
             partitions=run.partitions,
+            generation=GENERATION,
             horizon_days=RULES.horizon_days,
-            timezone="UTC",
-            currency="GBP",
             cutoff=run.history.cutoff,
             has_ids=run.history.has_ids,
             day=run.first,
-            clock="event",
         )
     )
 
