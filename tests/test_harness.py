@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from operator import methodcaller
 from pathlib import Path
 
@@ -136,6 +137,28 @@ def test_records_survive_the_brokers_restart_on_the_same_port(own_kafka: Broker,
     consumer.seek_to_beginning(partition)
     assert next(consumer).value == b"still here"
     consumer.close()
+
+
+def test_of_two_that_need_the_jars_at_once_one_copies_and_none_takes_them_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two parts of `make test` start at once on a fresh machine. A maven that takes its time, and notes each call:
+    maven = tmp_path / "bin" / "mvn"
+    maven.parent.mkdir()
+    maven.write_text(
+        f"#!/bin/sh\necho called >> {tmp_path}/calls\nfor last; do :; done\n"
+        'into="${last#-DoutputDirectory=}"\nsleep 0.5\nmkdir -p "$into"\necho "$$" > "$into/kafka.jar"\n'
+    )
+    maven.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{maven.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(broker, "JARS", tmp_path / "kafka")
+
+    with ThreadPoolExecutor() as pool:
+        folders = list(pool.map(lambda _: (jars := broker.copied_jars(), (jars / "kafka.jar").stat().st_ino), range(3)))
+
+    assert len(set(folders)) == 1, folders
+    assert (tmp_path / "calls").read_text() == "called\n"
+    assert broker.jars_of_the_pom() == folders[0][0]
 
 
 def test_a_broker_takes_its_processes_and_its_data_with_it() -> None:

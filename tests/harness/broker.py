@@ -10,6 +10,8 @@ two it can be stopped, killed and started again on the same port with the same d
 """
 
 import contextlib
+import fcntl
+import hashlib
 import logging
 import os
 import re
@@ -18,7 +20,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def find_broker(environ: Mapping[str, str]) -> Choice:
         environ,
         docker_answers=not given and _docker_engine_answers(),
         java=_java(),
-        maven=str(JARS) if _jars_are_here() else shutil.which("mvn"),
+        maven=str(JARS) if jars_of_the_pom().exists() else shutil.which("mvn"),
     )
 
 
@@ -364,29 +365,28 @@ def answers(bootstrap: str) -> bool:
 
 
 def copied_jars() -> Path:
-    """The folder with the broker's jars; Maven copies them there the first time (43 MB, about ten seconds)."""
-    libs = JARS / "libs"
-    if _jars_are_here():
-        return libs
+    """The folder with the broker's jars; Maven copies them there the first time (43 MB, about ten seconds).
+
+    Whoever comes meanwhile waits for that one copy: of two, the later would take the earlier from under its Java.
+    """
+    libs = jars_of_the_pom()
     JARS.mkdir(parents=True, exist_ok=True)
-    arriving = JARS / f"libs-{uuid.uuid4().hex}"  # a copy cut short, or one made beside ours, is never taken for whole
-    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-    done = subprocess.run(
-        [*command, f"-DoutputDirectory={arriving}"], capture_output=True, text=True, timeout=600, check=False
-    )
-    if done.returncode:
+    with (JARS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if libs.exists():
+            return libs
+        arriving = JARS / "arriving"  # a copy cut short is never taken for whole
         shutil.rmtree(arriving, ignore_errors=True)
-        raise BrokerUnavailableError(f"Maven could not fetch the broker's jars:\n{done.stdout[-2000:]}")
-    shutil.copy(POM, arriving / POM.name)
-    if libs.exists():
-        shutil.rmtree(libs, ignore_errors=True)
-    with contextlib.suppress(OSError):  # somebody else was first: theirs are the same
+        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+        done = subprocess.run(
+            [*command, f"-DoutputDirectory={arriving}"], capture_output=True, text=True, timeout=600, check=False
+        )
+        if done.returncode:
+            raise BrokerUnavailableError(f"Maven could not fetch the broker's jars:\n{done.stdout[-2000:]}")
         arriving.rename(libs)
-    shutil.rmtree(arriving, ignore_errors=True)
     return libs
 
 
-def _jars_are_here() -> bool:
-    """Whether the jars were copied by the present pom."""
-    copied_by = JARS / "libs" / POM.name
-    return copied_by.is_file() and copied_by.read_bytes() == POM.read_bytes()
+def jars_of_the_pom() -> Path:
+    """Where the jars of the present pom are, once they are copied; another pom's are another folder's."""
+    return JARS / hashlib.sha256(POM.read_bytes()).hexdigest()[:16]

@@ -24,7 +24,7 @@ from kafka.admin import (
 )
 
 from consumer.transport.child import free_port
-from tests.harness.broker import BrokerUnavailableError, JarsBroker, _jars_are_here, _java
+from tests.harness.broker import BrokerUnavailableError, JarsBroker, _java, jars_of_the_pom
 from tests.harness.certificates import Certificates
 
 MECHANISM = "SCRAM-SHA-512"
@@ -87,7 +87,7 @@ class SecuredBroker(JarsBroker):
 def make_secured(certificates: Certificates) -> SecuredBroker:
     """Return the broker, not yet started; made of the jars alone."""
     java = _java()
-    if java is None or not (_jars_are_here() or shutil.which("mvn")):
+    if java is None or not (jars_of_the_pom().exists() or shutil.which("mvn")):
         raise BrokerUnavailableError("the secured broker needs Java 17 and Maven, also where Docker answers")
     return SecuredBroker(java, certificates)
 
