@@ -86,6 +86,17 @@ class RetentionGap(TransportError):
         self.partition, self.wanted, self.earliest = partition, wanted, earliest
 
 
+class LogCutShort(TransportError):
+    """The log ends before the wanted offset, so it is not the one that was read (exit code 4)."""
+
+    def __init__(self, topic: str, partition: int, wanted: int, end: int) -> None:
+        super().__init__(
+            f"{topic}-{partition}: offset {wanted} is wanted but the log ends at {end}: it was truncated, or the topic "
+            "was deleted and created again",
+            retriable=False,
+        )
+
+
 class Source(Protocol):
     """The consumer group's side: one topic, our share of its partitions."""
 

@@ -34,6 +34,7 @@ from consumer.planner import Planner
 from consumer.ports import (
     Committed,
     InputRecord,
+    LogCutShort,
     Membership,
     OutputRecord,
     RetentionGap,
@@ -239,6 +240,8 @@ class Worker:
                 raise Stop(ExitCode.INPUT_LOST, lost_input(gap)) from gap
             self._abandon([lane for lane in lanes.values() if lane.partition == gap.partition])
             records = {}
+        except LogCutShort as error:  # the new topic's id may not have been heard of yet
+            raise Stop(ExitCode.TOPOLOGY, f"{error}; see docs/operations.md, exit code 4") from error
         except TransportError as error:
             facts = source.facts()
             if not error.retriable and (facts is None or facts.partitions):

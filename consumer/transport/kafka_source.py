@@ -28,7 +28,16 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from consumer.ports import Committed, InputRecord, Membership, Rebalance, RetentionGap, TopicFacts, TransportError
+from consumer.ports import (
+    Committed,
+    InputRecord,
+    LogCutShort,
+    Membership,
+    Rebalance,
+    RetentionGap,
+    TopicFacts,
+    TransportError,
+)
 from consumer.transport.kafka_committed import committed_by_group
 from consumer.transport.kafka_errors import LIBRARY_ERRORS, build, transport_error
 from consumer.transport.kafka_rebalance import RebalanceListener
@@ -333,8 +342,6 @@ def out_of_range(topic: str, partition: int, wanted: int, bounds: tuple[int, int
     earliest, end = bounds
     if wanted < earliest:
         return RetentionGap(partition, wanted, earliest)
-    return TransportError(
-        f"{topic}-{partition}: offset {wanted} is wanted but the log ends at {end}: it was truncated, "
-        "or the topic was deleted and created again",
-        retriable=wanted <= end,  # within the log after all: it moved while we asked
-    )
+    if wanted > end:
+        return LogCutShort(topic, partition, wanted, end)
+    return TransportError(f"{topic}-{partition}: the log moved while its bounds were asked for", retriable=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from consumer.exits import ExitCode, Stop
 from consumer.observer import Silence
 from consumer.partition import PartitionState, Rules
 from consumer.ports import TransportError
@@ -233,6 +234,17 @@ def test_an_outbox_of_before_the_commit_that_was_found_is_not_published() -> Non
     assert world.crash.fired
     assert not before, "the outbox was never read again"
     assert verify(*evidence(world)).differences == ()
+
+
+def test_a_log_that_ends_before_what_was_read_is_another_topic_though_its_id_was_not_heard_of_yet() -> None:
+    world = shop()
+    worker = world.settle()
+    for log in world.kafka.topic(TOPICS.input).logs:
+        log.entries.clear()
+    with pytest.raises(Stop, match="the log ends at 0") as stopped:
+        turns(worker, 2)
+    assert stopped.value.code is ExitCode.TOPOLOGY
+    assert "exit code 4" in str(stopped.value)
 
 
 def test_a_broker_that_does_not_answer_a_question_ends_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:

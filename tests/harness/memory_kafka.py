@@ -25,6 +25,7 @@ from typing import Literal
 from consumer.ports import (
     Committed,
     InputRecord,
+    LogCutShort,
     Membership,
     OutputRecord,
     Rebalance,
@@ -89,7 +90,7 @@ class Log:
         if wanted < self.earliest:
             raise RetentionGap(partition, wanted, self.earliest)
         if wanted > len(self.entries):
-            raise TransportError(f"{name}-{partition}: {wanted} is beyond the end {len(self.entries)}", retriable=False)
+            raise LogCutShort(name, partition, wanted, len(self.entries))
 
 
 @dataclass(slots=True)

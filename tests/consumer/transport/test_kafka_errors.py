@@ -8,7 +8,7 @@ import threading
 import pytest
 from kafka import errors
 
-from consumer.ports import RetentionGap, TransportError
+from consumer.ports import LogCutShort, RetentionGap, TransportError
 from consumer.transport.kafka_admin import admin
 from consumer.transport.kafka_errors import transport_error
 from consumer.transport.kafka_settings import KafkaSettings
@@ -73,7 +73,8 @@ def test_offset_before_the_log_is_a_gap_and_one_behind_it_is_another_log() -> No
     assert isinstance(gap, RetentionGap)
     assert "15 records are gone" in str(gap)
     beyond = out_of_range("t", 3, 50, (25, 40))
-    assert not isinstance(beyond, RetentionGap)
+    assert isinstance(beyond, LogCutShort)
+    assert "t-3: offset 50 is wanted but the log ends at 40" in str(beyond)
     assert (beyond.retriable, out_of_range("t", 3, 40, (25, 40)).retriable) == (False, True)
 
 
