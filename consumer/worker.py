@@ -5,7 +5,8 @@
     2 take over   partitions that are newly ours, or that failed (PROTOCOL B, consumer.takeover)
     3 plan        each lane's next unit: events of its day, a sweep's chunk, or nothing; load its states
     4 decide      pure: consumer.step, consumer.sweep, consumer.erasure; lane after lane, small ones together
-    5 commit      one fenced script a partition (PROTOCOL A2), written while 4 goes on with the next lane; all answered
+    5 commit      one fenced script a partition (PROTOCOL A2), those of a group in one round trip, written while 4 goes
+                  on with the next; all answered
     6 publish     one Kafka transaction: outboxes, dead letters, offsets (PROTOCOL A3)
     7 lead        the owner of partition 0 makes the day's model (PROTOCOL C6)
 
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from itertools import chain
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -78,6 +80,10 @@ its last writes."""
 RIVAL_FENCES = 3
 RIVAL_WITHIN_S = 60.0
 """A named worker that is fenced so often within so long has a rival of its name; once may be a timeout."""
+
+
+Sent: TypeAlias = tuple[Sequence[Lane], Future[dict[int, StoreError]]]
+"""Lanes whose commits went in one round trip, and the answer: why those failed that did, by partition."""
 
 
 def never(point: str) -> None:
@@ -457,15 +463,19 @@ class Worker:
 
     # 3 -- plan and load --------------------------------------------------------------------------------
 
-    def _prepare(self) -> Iterator[Lane]:
-        """Give every lane that can go on a prepared commit, and yield it; the states of the others come meanwhile."""
+    def _prepare(self) -> Iterator[list[Lane]]:
+        """Give every lane that can go on a prepared commit, and yield those decided together.
+
+        The states of the others come meanwhile.
+        """
         now = self._elapsed()
         self._planner.begin_turn()
         if now < self._store_retry_at or not (self._lanes and self._open_sink()):
             return
         ready = [lane for lane in self._lanes.values() if now >= lane.retry_at]
         # A commit of unknown outcome comes first, unchanged: nothing else may follow its parent.
-        yield from [lane for lane in ready if lane.prepared is not None]
+        if unsettled := [lane for lane in ready if lane.prepared is not None]:
+            yield unsettled
         units = [(lane, unit) for lane in ready if lane.prepared is None and (unit := self._unit(lane))]
         groups = self._decider.groups(units)
         for group, loaded in zip(groups, [self._load(group) for group in groups], strict=True):
@@ -476,10 +486,11 @@ class Worker:
                     self._wait_for_slot(lane, error)
                 continue
             self._crash_point("after_load")
-            for lane, unit, decision in self._decided(group, blobs):
+            decided = list(self._decided(group, blobs))
+            for lane, unit, decision in decided:
                 lane.apart = False
                 lane.prepared = as_commit(lane, unit, decision, self._plan.rules.history_days)
-                yield lane
+            yield [lane for lane, _, _ in decided]
 
     def _load(self, group: Group) -> Future[Mapping[int, Sequence[bytes | None]]]:
         """Begin to load the states of a group; a sweep's chunk has brought its own."""
@@ -530,60 +541,69 @@ class Worker:
 
     # 5 -- commit ---------------------------------------------------------------------------------------
 
-    def _send(self, lanes: Iterable[Lane]) -> list[tuple[Lane, Future[None]]]:
-        """Send each prepared commit to Redis as soon as it is there; it is written while the next lane is decided.
+    def _send(self, groups: Iterable[Sequence[Lane]]) -> list[Sent]:
+        """Send prepared commits to Redis as soon as a group's are there; the next is decided while they are written.
 
         Returns when all are answered, whatever the answers are: nothing is in flight when the next turn begins.
         """
-        sent: list[tuple[Lane, Future[None]]] = []
+        sent: list[Sent] = []
         try:
-            for lane in lanes:
-                assert lane.prepared is not None
-                if any(_is_silent(future) for _, future in sent):
+            for lanes in groups:
+                if any(_is_silent(answer) for _, answer in sent):
                     break  # a store that is silent for all would hold the turn for a timeout each
-                if lane.prepared.commit.begins and not self._keep_model(lane):
-                    continue
-                write = self._parts.store.commit
-                sent.append((lane, self._background.submit(write, lane.partition, lane.prepared.commit)))
-                self._crash_point("mid_commit")
+                kept = [lane for lane in lanes if self._keeps_model(lane)]
+                commits = {lane.partition: lane.prepared.commit for lane in kept if lane.prepared is not None}
+                if commits:
+                    sent.append((kept, self._background.submit(self._parts.store.commit_each, commits)))
+                    self._crash_point("mid_commit")
         finally:
             # Where a later lane failed, those sent before keep what they prepared: an outcome unknown, as any other.
-            wait([future for _, future in sent])
+            wait([answer for _, answer in sent])
         return sent
 
-    def _written(self, sent: Iterable[tuple[Lane, Future[None]]]) -> list[Lane]:
+    def _written(self, sent: Iterable[Sent]) -> list[Lane]:
         """Return the lanes whose script succeeded."""
-        written = []
-        for lane, future in sent:
-            assert lane.prepared is not None
-            try:
-                future.result()
-            except SlotMoving as error:
-                self._wait_for_slot(lane, error)
-            except StoreUnavailable as error:
-                # The outcome is unknown: the very same commit is tried again, which is safe (A2).
-                self._store_failed(f"committing partition {lane.partition}", error)
-            except (Fenced, OutOfStep) as error:
-                self._observer.trouble(f"committing partition {lane.partition}", error)
-                self._abandon([lane])
-            except InvalidKey as error:
-                lane.prepared = None
-                self._block(lane, str(error))
-            else:
-                if lane.blocked is not None:
-                    lane.blocked = None
-                    self._observer.resumed(lane.partition)
-                lane.seen_at = self._elapsed()
-                written.append(lane)
-                self._observer.written(lane.partition)
-                self._crash_point("after_commit")
-                if lane.prepared.commit.begins or not lane.prepared.decision.state.sweep.ended:
-                    self._crash_point("mid_sweep")
-        return written
+        return [
+            lane
+            for lanes, answer in sent
+            for lane in lanes
+            if self._is_written(lane, answer.result().get(lane.partition))
+        ]
 
-    def _keep_model(self, lane: Lane) -> bool:
+    def _is_written(self, lane: Lane, failure: StoreError | None) -> bool:
+        """Say whether a lane's script succeeded; where it did not, let the lane do what the failure asks for."""
+        assert lane.prepared is not None
+        try:
+            if failure is not None:
+                raise failure
+        except SlotMoving as error:
+            self._wait_for_slot(lane, error)
+        except StoreUnavailable as error:
+            # The outcome is unknown: the very same commit is tried again, which is safe (A2).
+            self._store_failed(f"committing partition {lane.partition}", error)
+        except (Fenced, OutOfStep) as error:
+            self._observer.trouble(f"committing partition {lane.partition}", error)
+            self._abandon([lane])
+        except InvalidKey as error:
+            lane.prepared = None
+            self._block(lane, str(error))
+        else:
+            if lane.blocked is not None:
+                lane.blocked = None
+                self._observer.resumed(lane.partition)
+            lane.seen_at = self._elapsed()
+            self._observer.written(lane.partition)
+            self._crash_point("after_commit")
+            if lane.prepared.commit.begins or not lane.prepared.decision.state.sweep.ended:
+                self._crash_point("mid_sweep")
+            return True
+        return False
+
+    def _keeps_model(self, lane: Lane) -> bool:
         """Let no state name a model that the registry lost meanwhile (C7); a lane that does so begins anew."""
         assert lane.bundle is not None
+        if lane.prepared is None or not lane.prepared.commit.begins:
+            return True
         kept = self._parts.registry.keep(lane.bundle)
         if not kept:
             lost = OutOfStep(f"partition {lane.partition}: model {lane.bundle.version} is another one by now")
@@ -709,6 +729,6 @@ class Worker:
             self._observer.trouble("judging the day's orders", error)
 
 
-def _is_silent(answer: Future[None]) -> bool:
-    error = answer.exception() if answer.done() else None
-    return isinstance(error, StoreUnavailable) and not isinstance(error, SlotMoving)
+def _is_silent(answer: Future[dict[int, StoreError]]) -> bool:
+    failures = answer.result().values() if answer.done() else ()
+    return any(isinstance(error, StoreUnavailable) and not isinstance(error, SlotMoving) for error in failures)

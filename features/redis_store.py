@@ -176,7 +176,7 @@ def checksum(*parts: bytes) -> bytes:
     return b"%08x" % crc32(b"\n".join(parts))
 
 
-def _answer(answer: Any, key: bytes) -> Any:
+def _answer(answer: Any, key: bytes | None = None) -> Any:
     """Return one answer of a pipeline; raise what it means where it is an error, which then is the key's."""
 
     def read() -> Any:
@@ -355,6 +355,30 @@ class RedisStore:
     def commit(self, partition: int, commit: Commit) -> None:
         keys, args = self._request(partition, commit)
         self._judge(partition, guarded(lambda: self._commit(keys=keys, args=args)))
+
+    def commit_each(self, commits: Mapping[int, Commit]) -> dict[int, StoreError]:
+        try:
+            answers = guarded(lambda: self._answers(commits))
+        except StoreError as error:  # every outcome is unknown
+            return dict.fromkeys(commits, error)
+        failures: dict[int, StoreError] = {}
+        for (partition, commit), answer in zip(commits.items(), answers, strict=True):
+            try:
+                if isinstance(answer, redis.exceptions.NoScriptError):
+                    self.commit(partition, commit)  # brings the script
+                else:
+                    self._judge(partition, _answer(answer))
+            except StoreError as error:
+                failures[partition] = error
+        return failures
+
+    def _answers(self, commits: Mapping[int, Commit]) -> list[Any]:
+        """Send scripts one behind the other. A pipeline of redis-py would ask for each first whether it is known."""
+        pipe = self._redis.pipeline(transaction=False)
+        for partition, commit in commits.items():
+            keys, args = self._request(partition, commit)
+            pipe.execute_command("EVALSHA", self._commit.sha, len(keys), *keys, *args)
+        return list(pipe.execute(raise_on_error=False))
 
     def _get(self, partition: int, name: str) -> bytes | None:
         key = self.keys.of(partition, name)

@@ -196,3 +196,9 @@ class Store(Protocol):
 
     def commit(self, partition: int, commit: Commit) -> None:
         """Write a commit, or find that it was written already (a lost reply). Raises `StoreError`."""
+
+    def commit_each(self, commits: Mapping[int, Commit]) -> dict[int, StoreError]:
+        """Write commits of several partitions, each as `commit` does, in one round trip.
+
+        Returns why those failed that did, by partition: no other is the worse for it.
+        """

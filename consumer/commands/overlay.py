@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from consumer.leader import Registry
-from features.store import Chunk, Commit, Fence, Orders, Store
+from features.store import Chunk, Commit, Fence, Orders, Store, StoreError
 from models.bundle import Bundle
 from models.candidate import Candidate
 from models.checkup import Checkup
@@ -147,6 +147,12 @@ class OverlayStore:
             written.snapshots[commit.snapshot.sweep] = commit.snapshot.statistics
         if commit.row is not None:
             written.daily.append((commit.row.day, commit.row.data))
+
+    def commit_each(self, commits: Mapping[int, Commit]) -> dict[int, StoreError]:
+        """Keep commits here; none fails."""
+        for partition, commit in commits.items():
+            self.commit(partition, commit)
+        return {}
 
 
 class OverlayRegistry:

@@ -14,6 +14,7 @@ from tests.harness.world import FIRST_DAY, World, line, shopping
 
 POINTS = (
     "after_load",
+    "mid_trip",  # between the commits of one round trip
     "mid_commit",
     "after_commit",
     "mid_transaction",
@@ -72,7 +73,7 @@ def test_the_day_turns_one_at_a_time_and_a_model_is_made_of_each(undisturbed: Wo
 def test_a_crash_changes_nothing(undisturbed: World, point: str, nth: int) -> None:
     world = run(1)
     world.crash.point, world.crash.nth = point, nth
-    if point == "during_recovery" and nth > 1:
+    if point in ("during_recovery", "mid_trip") and nth > 1:
         nth = world.crash.nth = 1
     world.settle()
     assert world.crash.fired, "a fault that never landed proves nothing"

@@ -14,7 +14,16 @@ from consumer.observer import Silence
 from consumer.partition import PartitionState, Rules
 from consumer.ports import TransportError
 from consumer.worker import LOOK_EVERY_S, Worker
-from features.store import Commit, Fence, InvalidKey, OutOfStep, SlotMoving, StoreRefused, StoreUnavailable
+from features.store import (
+    Commit,
+    Fence,
+    InvalidKey,
+    OutOfStep,
+    SlotMoving,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from reports.verify import verify
 from tests.harness.evidence import evidence
 from tests.harness.memory_kafka import MemorySource
@@ -145,13 +154,14 @@ def test_one_lanes_silent_store_does_not_hold_the_turn_for_every_lane(monkeypatc
     worker = world.settle()
     tried: list[int] = []
 
-    def commit(partition: int, _commit: Commit) -> None:
-        tried.append(partition)
-        raise StoreUnavailable("no answer within 5 s")
+    def commit_each(commits: Mapping[int, Commit]) -> dict[int, StoreError]:
+        tried.extend(commits)
+        return dict.fromkeys(commits, StoreUnavailable("no answer within 5 s"))
 
     world.publish(*(line(f"c{n}", FIRST_DAY) for n in range(40)))
     with monkeypatch.context() as patch:
-        patch.setattr(world.store, "commit", commit)
+        patch.setattr("consumer.preparation.TOGETHER", 0)
+        patch.setattr(world.store, "commit_each", commit_each)
         turns(worker, 2)
     assert len(tried) == 1
     world.settle(worker)

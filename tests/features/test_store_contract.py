@@ -48,6 +48,13 @@ def _loaded(client: Any, namespace: str, generation: str) -> GenerationLoader:
     return loader
 
 
+def _put_state(store: RedisStore, partition: int) -> None:
+    """Load one partition more than the generation was made for."""
+    client = store._redis
+    GenerationLoader(client, store.keys.namespace, "1").put_state(partition, b"s0")
+    client.set(store.keys.generation(partition), "1")
+
+
 def _binding(generation: str) -> Binding:
     return a_binding(partitions=1, generation=generation)
 
@@ -132,6 +139,51 @@ def test_a_state_that_knows_no_owners_is_taken_over(store: Store) -> None:
     store.raise_epoch(0, fence.epoch + 1, "ours")
     store.commit(0, replace(FIRST, owner="ours"))
     assert store.fences([0])[0].last == "1:1"
+
+
+class TestSeveralPartitionsAtOnce:
+    """What one round trip writes is what as many would; the partitions of a cluster lie on several servers."""
+
+    @pytest.fixture
+    def stores(self, store: Store) -> Store:
+        for partition in range(1, 5):
+            if isinstance(store, MemoryStore):
+                store.begin(partition, b"s0")
+            else:
+                assert isinstance(store, RedisStore)
+                _put_state(store, partition)
+        for partition in range(5):
+            store.raise_epoch(partition, 1)
+        return store
+
+    def test_each_is_written_and_once(self, stores: Store) -> None:
+        commits = {p: replace(FIRST, state=b"s%d" % p, states={"a": b"%d" % p}, created={"a": p}) for p in range(5)}
+        for _ in range(2):
+            assert stores.commit_each(commits) == {}
+        fences = stores.fences(range(5))
+        assert {p: (fence.last, fence.state) for p, fence in fences.items()} == {
+            p: ("1:1", b"s%d" % p) for p in range(5)
+        }
+        assert stores.load({p: ["a"] for p in range(5)}) == {p: [b"%d" % p] for p in range(5)}
+        assert [stores.chunk(p, -1, 9).positions for p in range(5)] == [[p] for p in range(5)]
+
+    def test_one_that_is_refused_keeps_no_other_from_being_written(self, stores: Store) -> None:
+        stores.raise_epoch(1, 2)
+        commits = dict.fromkeys(range(5), FIRST) | {3: replace(FIRST, parent="1:4", id="1:5")}
+        failures = stores.commit_each(commits)
+        assert {p: type(failure) for p, failure in failures.items()} == {1: Fenced, 3: OutOfStep}
+        assert [fence.last for _, fence in sorted(stores.fences(range(5)).items())] == [
+            "1:1",
+            "0:0",
+            "1:1",
+            "0:0",
+            "1:1",
+        ]
+
+    def test_where_one_has_no_state_the_others_are_written(self, stores: Store) -> None:
+        failures = stores.commit_each({0: FIRST, 7: FIRST, 4: FIRST})
+        assert {p: type(failure) for p, failure in failures.items()} == {7: GenerationGone}
+        assert {fence.last for fence in stores.fences([0, 4]).values()} == {"1:1"}
 
 
 def test_a_commit_needs_its_parent(store: Store) -> None:
@@ -311,6 +363,33 @@ class TestRedisAlone:
         with pytest.raises(InvalidKey) as caught:
             store.outbox(0)
         assert caught.value.key == store.key(0, "outbox")
+
+    def test_a_server_that_forgot_its_scripts_is_given_them_again(self, each_redis: str, namespace: str) -> None:
+        client = connect(each_redis)
+        _loaded(client, namespace, "1")
+        store = RedisStore(client, namespace, "1")
+        _put_state(store, 1)
+        for partition in range(2):
+            store.raise_epoch(partition, 1)
+        client.script_flush()
+        assert store.commit_each({0: FIRST, 1: FIRST}) == {}
+        assert {fence.last for fence in store.fences([0, 1]).values()} == {"1:1"}
+
+    def test_of_several_commits_the_one_with_a_damaged_key_fails(self, each_redis: str, namespace: str) -> None:
+        client = connect(each_redis)
+        _loaded(client, namespace, "1")
+        store = RedisStore(client, namespace, "1")
+        _put_state(store, 1)
+        for partition in range(2):
+            store.raise_epoch(partition, 1)
+        key = store.keys.of(1, "outbox")
+        client.delete(key)
+        client.hset(key, "not", "ours")
+        failures = store.commit_each({0: FIRST, 1: FIRST})
+        assert list(failures) == [1]
+        assert isinstance(failures[1], InvalidKey)
+        assert failures[1].key.encode() == key
+        assert {p: fence.last for p, fence in store.fences([0, 1]).items()} == {0: "1:1", 1: "0:0"}
 
     def test_a_state_from_before_the_checksums_is_read(self, each_redis: str, namespace: str) -> None:
         client = connect(each_redis)

@@ -14,6 +14,7 @@ from features.store import (
     GenerationGone,
     Orders,
     OutOfStep,
+    StoreError,
     StoreRefused,
     StoreUnavailable,
 )
@@ -77,6 +78,8 @@ class MemoryStore:
         self.hold = 0
         """So many commits are on their way for long: they arrive right before the next one that is not their retry."""
         self.held: list[tuple[int, Commit]] = []
+        self.between: Callable[[], None] = lambda: None
+        """Called between the commits of one round trip: where a process dies that has sent a part of them."""
         self.ordered = Orders(None, None)
         """What the operator asks of all workers."""
 
@@ -151,6 +154,17 @@ class MemoryStore:
             with suppress(StoreRefused):
                 self._commit(*late)
         self._commit(partition, commit)
+
+    def commit_each(self, commits: Mapping[int, Commit]) -> dict[int, StoreError]:
+        failures: dict[int, StoreError] = {}
+        for n, (partition, commit) in enumerate(commits.items()):
+            if n:
+                self.between()
+            try:
+                self.commit(partition, commit)
+            except StoreError as error:
+                failures[partition] = error
+        return failures
 
     def _commit(self, partition: int, commit: Commit) -> None:
         part = self._part(partition)

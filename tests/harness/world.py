@@ -274,6 +274,7 @@ class World:
     def worker(self, crash_point: Callable[[str], None] | None = None) -> Worker:
         """Start a worker; it takes part at its first turn."""
         number, point = len(self.workers), crash_point or self.crash
+        self.store.between = lambda: point("mid_trip")
         parts = Parts(
             source=self.kafka.source(TOPICS.input, GROUP, max_poll_records=self.max_poll_records),
             sink=self._sink(f"w{number}", lambda: point("mid_transaction")),
