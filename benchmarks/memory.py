@@ -5,12 +5,12 @@
 Bootstrap on the part before 2011-06-01, then every event of the rest, with a sweep and a model each day, once with
 states of schema 2 and once of schema 1. Printed:
 
-    bytes a customer      mean, of the states at the end in both schemas; moves kept, and how many reach the cap
+    bytes a customer      mean, of the states at the end in schemas 1, 2 and 3; moves kept, and how many reach the cap
     daily table           rows, their bytes a day and partition
     recount               segments of a row that differ from a plain loop over all states at the sweep's end
     flows                 segments of a day whose customers are not those of the day before + in - out
     moves                 customers whose moves are not the last of their published records
-    codec                 decode and encode of all states, schema 2 : schema 1, median of interleaved pairs
+    codec                 decode and encode of all states, schema 2 : 1 and 3 : 2, medians of interleaved pairs
     replay                events a second in both runs, sweeps included, and their ratio
 
 Times are those of the processor, for the ratios must not hang on who else is at work.
@@ -60,6 +60,7 @@ class Findings:
     days: int
     bytes_before: float
     bytes_after: float
+    bytes_narrow: float
     moves_a_customer: float
     at_the_cap: int
     rows: int
@@ -68,6 +69,7 @@ class Findings:
     flow_differences: int
     move_differences: int
     codec_ratio: float
+    narrow_ratio: float
     rate_before: float
     rate_after: float
 
@@ -158,21 +160,24 @@ def replayed(history: History, schema: int, days: range, *, counting: bool) -> t
     return run, count, time.process_time() - began
 
 
-def codec_ratio(run: PureRun, pairs: int) -> float:
-    """Return how much longer states take to be read and written with moves than without."""
-    after = [blob for part in run.parts for blob in part.states.values()]
-    everybody = np.arange(len(after))
-    states = decode_states(after)
-    states.heads["schema"] = 1
-    before = encode_states(states, everybody, 1)
-    ratios = []
+def in_schema(blobs: list[bytes], schema: int) -> list[bytes]:
+    """Return the states as that schema writes them."""
+    states = decode_states(blobs)
+    states.heads["schema"] = schema
+    return encode_states(states, np.arange(len(blobs)), schema)
+
+
+def codec_ratio(blobs: list[bytes], before: int, after: int, pairs: int) -> float:
+    """Return how much longer states take to be read and written in one schema than in another."""
+    written = {schema: in_schema(blobs, schema) for schema in (before, after)}
+    everybody, ratios = np.arange(len(blobs)), []
     for n in range(pairs):
         seconds = {}
-        for schema, blobs in ((1, before), (2, after)) if n % 2 else ((2, after), (1, before)):
+        for schema in (before, after) if n % 2 else (after, before):
             began = time.process_time()
-            encode_states(decode_states(blobs), everybody, schema)
+            encode_states(decode_states(written[schema]), everybody, schema)
             seconds[schema] = time.process_time() - began
-        ratios.append(seconds[2] / seconds[1])
+        ratios.append(seconds[after] / seconds[before])
     return median(ratios)
 
 
@@ -193,6 +198,7 @@ def measure(history: History, days: range, pairs: int = 15) -> Findings:
         days=len(run.parts[0].daily),
         bytes_before=round(fmean(len(blob) for part in old.parts for blob in part.states.values()), 1),
         bytes_after=round(fmean(map(len, states)), 1),
+        bytes_narrow=round(fmean(map(len, in_schema(states, 3))), 1),
         moves_a_customer=round(float(moves.mean()), 2),
         at_the_cap=int((moves == MAX_MOVES).sum()),
         rows=len(rows),
@@ -200,7 +206,8 @@ def measure(history: History, days: range, pairs: int = 15) -> Findings:
         recount_differences=run.differences,
         flow_differences=sum(unexplained(part.daily) for part in run.parts),
         move_differences=misremembered(run),
-        codec_ratio=round(codec_ratio(run, pairs), 3),
+        codec_ratio=round(codec_ratio(states, 1, 2, pairs), 3),
+        narrow_ratio=round(codec_ratio(states, 2, 3, pairs), 3),
         rate_before=round(count / seconds_before),
         rate_after=round(count / seconds_after),
     )

@@ -1,6 +1,7 @@
 """Stored bytes, read field by field: a customer's state and a partition's statistics (docs/architecture.md).
 
 state       head 44 | records 32 each | seen ids 12 each | moves 17 each, from schema 2 on | crc32
+  narrow    head 26 | records 17 each | seen ids 10 each | moves 11 each | crc32       from schema 3 on
 statistics  head 8 | n | sums | squares | crc32
 """
 
@@ -14,8 +15,14 @@ _HEAD: Final = struct.Struct("<BBHHHHHiiiIIIq")
 _RECORD: Final = struct.Struct("<QqqiHH")
 _SEEN: Final = struct.Struct("<Qi")
 _MOVE: Final = struct.Struct("<IiIHHB")
+_NARROW: Final = 0x80
+"""This bit of the second byte says that a state of schema 3 is narrow."""
+_NARROW_HEAD: Final = struct.Struct("<BBHHHHHHHHHHi")
+_NARROW_RECORD: Final = struct.Struct("<QihHB")
+_NARROW_SEEN: Final = struct.Struct("<QH")
+_NARROW_MOVE: Final = struct.Struct("<HHHHHB")
 _STATISTICS: Final = struct.Struct("<BBHHH")
-SCHEMAS = (1, 2)
+SCHEMAS = (1, 2, 3)
 """State schemas that are known; later ones than the first keep moves."""
 CAUSES: Final = ("bootstrap", "purchase", "return", "late", "silence", "model")
 MOST_MOVES: Final = 16
@@ -63,7 +70,11 @@ class State(NamedTuple):
 
 def read_state(data: bytes) -> State | str:
     """Return the state, or what is wrong with its bytes."""
-    if len(data) < _HEAD.size + 4 or crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
+    if len(data) < _NARROW_HEAD.size + 4 or crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
+        return "the bytes are damaged"
+    if data[0] >= 3 and data[1] & _NARROW:
+        return _narrow(data)
+    if len(data) < _HEAD.size + 4:
         return "the bytes are damaged"
     schema, moves, records, seen, segment, previous, _, *days, revision, _, _, past_net = _HEAD.unpack_from(data)
     first, last, entered = days
@@ -82,6 +93,33 @@ def read_state(data: bytes) -> State | str:
         tuple(Record(*found) for found in _RECORD.iter_unpack(data[_HEAD.size : middle])),
         tuple(_SEEN.iter_unpack(data[middle:end])),
         tuple(_move(*found) for found in _MOVE.iter_unpack(data[end:-4])),
+        schema,
+    )
+
+
+def _narrow(data: bytes) -> State | str:
+    schema, second, seen, segment, previous, _, first, last, entered, revision, _, _, past_net = (
+        _NARROW_HEAD.unpack_from(data)
+    )
+    moves = second - _NARROW
+    end = len(data) - 4 - moves * _NARROW_MOVE.size
+    middle = end - seen * _NARROW_SEEN.size
+    if schema not in SCHEMAS or middle < _NARROW_HEAD.size or (middle - _NARROW_HEAD.size) % _NARROW_RECORD.size:
+        return f"schema {schema} or {len(data)} bytes do not fit"
+    return State(
+        segment,
+        previous,
+        first,
+        last,
+        entered,
+        revision,
+        past_net,
+        tuple(
+            Record(order, net, units, day, lines, 0)
+            for order, net, units, day, lines in _NARROW_RECORD.iter_unpack(data[_NARROW_HEAD.size : middle])
+        ),
+        tuple(_NARROW_SEEN.iter_unpack(data[middle:end])),
+        tuple(_move(*found) for found in _NARROW_MOVE.iter_unpack(data[end:-4])),
         schema,
     )
 

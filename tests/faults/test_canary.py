@@ -19,7 +19,7 @@ from consumer.service import local_partition_of
 from consumer.transport.kafka_admin import TopicSpec, admin
 from consumer.transport.kafka_partitioner import partition_of
 from consumer.transport.kafka_settings import KafkaSettings
-from features.codec import HEAD
+from features.codec import NARROW
 from features.transaction import Reason
 from tests.faults.test_input import TODAY
 from tests.harness.broker import Broker
@@ -142,7 +142,8 @@ def damage(live: Live, fault: Fault, listener: Listener, worker: Served, custome
     if state is None:
         client.rpush(key, "x")
     else:
-        client.set(key, state[: HEAD.itemsize] + b"\xff" + state[HEAD.itemsize + 1 :])
+        middle = NARROW.head.itemsize
+        client.set(key, state[:middle] + bytes([state[middle] ^ 0xFF]) + state[middle + 1 :])
     live.publish([line(customer, TODAY, event_id=f"kanari-{command[:3]}", invoice_no="KANARI-82")])
     wait_until(lambda: hashed(live, customer) in worker.ready().reasons, "the customer, by a hash", 60)
     listener.listen(command, worker)

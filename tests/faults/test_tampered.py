@@ -27,7 +27,7 @@ from consumer.partition import DayEntry, Rules, SnapshotRecord, decode_state, en
 from consumer.step import SAMPLE_ROW, Context, Mark, read_rows
 from consumer.stored import read_json, read_msgpack
 from consumer.tally import Row
-from features.codec import HEAD, InvalidState, NewerSchema, decode_states, encode_states
+from features.codec import NARROW, NARROW_BIT, WIDE, Form, InvalidState, NewerSchema, decode_states, encode_states
 from models import bundle as bundles
 from models import population
 from models.population import Statistics, StatisticsError
@@ -54,6 +54,13 @@ class Kind(NamedTuple):
 
 def one_state(data: bytes) -> Any:
     return decode_states([data])
+
+
+def as_of_schema_2(blob: bytes) -> bytes:
+    """Return the same state as it was written before there was a narrow form."""
+    found = decode_states([blob])
+    found.heads["schema"] = 2
+    return encode_states(found, np.arange(1), 2)[0]
 
 
 def rows(data: bytes) -> Any:
@@ -84,9 +91,10 @@ def world() -> World:
 def kinds() -> dict[str, Kind]:
     part = world().store.parts[0]
     json = (msgspec.DecodeError,)
+    longest = sorted(part.states.values(), key=len)
     return {
         "state": Kind(
-            sorted(part.states.values(), key=len)[-3:],
+            [*longest[-3:], as_of_schema_2(longest[-1])],
             one_state,
             lambda found: encode_states(found, np.arange(1), int(found.heads["schema"][0]))[0],
             (InvalidState, NewerSchema),
@@ -263,17 +271,32 @@ def test_a_count_that_lies_costs_no_memory(name: str) -> None:
     assert peak < 4 << 20
 
 
-def test_contents_that_cannot_be_are_refused_though_the_checksum_is_right() -> None:
-    blob = max(kinds()["state"].samples, key=len)
-    order = HEAD.itemsize
-    second = blob[order : order + 32]
+def field(form: Form, part: str, name: str) -> tuple[int, int]:
+    """Return where a field of the head, or of the first record behind it, begins and ends in a state."""
+    dtype: np.dtype[Any] = getattr(form, part)
+    assert dtype.fields is not None
+    kind, offset = dtype.fields[name][:2]
+    begin = offset + (form.head.itemsize if part == "record" else 0)
+    return begin, begin + kind.itemsize
+
+
+@pytest.mark.parametrize("form", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_contents_that_cannot_be_are_refused_though_the_checksum_is_right(form: Form) -> None:
+    longest = max(world().store.parts[0].states.values(), key=len)
+    blob = longest if form is NARROW else as_of_schema_2(longest)
+    assert bool(blob[1] & NARROW_BIT) == (form is NARROW)
+    order, size = form.head.itemsize, form.record.itemsize
+    second = blob[order : order + size]
     changes = {
         "more moves than there are": blob[:1] + bytes([blob[1] + 1]) + blob[2:],
-        "entered_day": blob[:20] + b"\xff\xff\xff\x7f" + blob[24:],
-        "a record twice": blob[:order] + second + second + blob[order + 64 :],
-        "no lines": blob[: order + 28] + b"\0\0" + blob[order + 30 :],
-        "a day beyond the calendar": blob[: order + 24] + b"\xff\xff\xff\x7f" + blob[order + 28 :],
+        "a record twice": blob[:order] + second + second + blob[order + 2 * size :],
     }
+    values = {"no lines": ("record", "lines", 0)}
+    if form is WIDE:  # the narrow form has no room for such a day
+        values |= {"entered_day": ("head", "entered_day", 2**31 - 1), "a day": ("record", "day", 2**31 - 1)}
+    for what, (part, name, value) in values.items():
+        begin, end = field(form, part, name)
+        changes[what] = blob[:begin] + value.to_bytes(end - begin, "little") + blob[end:]
     for what, changed in changes.items():
         with pytest.raises(InvalidState) as refused:
             decode_states([None, sealed(changed)])
@@ -377,9 +400,8 @@ def test_a_tampered_model_and_state_are_refused_by_name_and_what_is_in_use_stays
     )
     assert bundles.decode(moved) != bundles.decode(whole)
     client.set(model, moved)
-    client.set(
-        state, before[: HEAD.itemsize + 16] + bytes([before[HEAD.itemsize + 16] ^ 1]) + before[HEAD.itemsize + 17 :]
-    )
+    units, _ = field(NARROW, "record", "units")
+    client.set(state, before[:units] + bytes([before[units] ^ 1]) + before[units + 1 :])
     buyers = [damage.customer(p, "existing customer") for p in range(3)]
     live.publish(line(name, DAY, invoice_no=f"same day-{name}", event_id=f"same-{name}") for name in buyers)
     ends = [live.reader.bounds(live.settings.transactions_topic, p)[1] for p in range(3)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from consumer.messages import Cause
-from features.codec import HEAD, InvalidState, Seen, States, blank_heads, decode_states, encode_states
+from features.codec import HEAD, SCHEMA, InvalidState, Seen, States, blank_heads, decode_states, encode_states
 from features.ledger import empty
 from features.moves import CAUSES, MAX_MOVES, MOVE, Moves, joined, no_moves, reverted
 from reports.verify_states import Move, State, read_state
@@ -76,9 +76,10 @@ def test_a_state_never_goes_back_to_an_older_schema() -> None:
     blobs = encode_states(states(of=moves((0, 3))), np.arange(2))
     assert encode_states(decode_states(blobs), np.arange(2), 1) == blobs
     fresh = encode_states(decode_states([blobs[0], None]), np.arange(2), 1)
-    assert [blob[0] for blob in fresh] == [2, 1], "who is new is written as the worker was told"
+    assert [blob[0] for blob in fresh] == [SCHEMA, 1], "who is new is written as the worker was told"
 
 
+@pytest.mark.parametrize("schema", [2, 3])
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
@@ -88,15 +89,15 @@ def test_a_state_never_goes_back_to_an_older_schema() -> None:
         ("day", 3_000_000, "none of the calendar"),
     ],
 )
-def test_a_move_that_cannot_be_is_refused(field: str, value: int, problem: str) -> None:
+def test_a_move_that_cannot_be_is_refused(field: str, value: int, problem: str, schema: int) -> None:
     wrong = moves((0, 3), (0, 4))
     wrong.records[field][1] = value
     with pytest.raises(InvalidState, match=problem):
-        decode_states(encode_states(states(of=wrong), np.arange(1)))
+        decode_states(encode_states(states(of=wrong), np.arange(1), schema))
 
 
 def test_a_state_of_schema_1_has_no_place_for_moves() -> None:
-    blob = encode_states(states(of=moves((0, 3))), np.arange(1))[0]
+    blob = encode_states(states(of=moves((0, 3))), np.arange(1), 2)[0]
     body = b"\1" + blob[1:-4]
     with pytest.raises(InvalidState, match="never used"):
         decode_states([body + crc32(body).to_bytes(4, "little")])
