@@ -148,7 +148,7 @@ def real(kafka: str, store: str, directory: Path, history: Path) -> dict[str, fl
     shutil.copy(history, directory / history.name)
     crowd = Crowd(kafka, store, directory, {"SEGMENTER_CLOCK": "event"})
     loaded = crowd.bootstrap(history.name)
-    customers = sum(int(crowd.redis.zcard(key)) for key in crowd.redis.scan_iter(f"{{{crowd.name}:*:index"))
+    customers = sum(int(crowd.redis.zcard(key)) for key in crowd.redis.scan_iter(f"{{{crowd.name}:*:index*"))
     used, seconds = loaded.store_bytes / customers, loaded.seconds
     return {"real_bytes_a_customer": round(used, 1), "real_bootstrap_s": round(seconds, 1)}
 

@@ -15,6 +15,7 @@ revision.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -157,7 +158,8 @@ class Repartition:
             self._interrupt("topics")
             self._copy(copies, epoch, sequence, progress)
             self._interrupt("copies")
-            self._load(fences, states, marks, epoch, sequence, progress)
+            sizes = Counter(self._home(customer) for customer in living)
+            self._load(fences, states, marks, sizes, epoch, sequence, progress)
         return report
 
     # What must be so ------------------------------------------------------------------------------------------
@@ -327,6 +329,7 @@ class Repartition:
         fences: Mapping[int, Fence],
         states: Mapping[int, PartitionState],
         marks: dict[str, bytes],
+        sizes: Counter[int],
         epoch: int,
         sequence: int,
         progress: Progress,
@@ -336,6 +339,7 @@ class Repartition:
         loader = GenerationLoader(self._client, settings.namespace, generation)
         for partition in range(self.target):
             loader.drop(partition)
+            loader.divide(partition, sizes[partition], binding.schema)
         for source in range(self._old):
             progress("moving states", source, self._old)
             for names, positions, blobs in self._chunks(source):

@@ -7,10 +7,12 @@
 --   1  <p>:generation        string  the generation that is live here (PROTOCOL H1)
 --   2  <p>:<g>:fence         hash    epoch, owner (token of whoever raised it; absent in older states),
 --                                    last, parent, state (JSON: applied offset, day, sweep, counters),
+--                                    buckets of the sweep's order, absent where it is one,
 --                                    crc (of last, parent, state), outbox_crc: CRC-32; absent in older states
 --   3  <p>:<g>:outbox        string  what the last commit publishes (PROTOCOL A5)
 --   4  <p>:<g>:statistics    string  clusters' statistics of the running or last sweep (PROTOCOL C4)
---   5  <p>:<g>:index         zset    customer id -> sweep position
+--   5  <p>:<g>:index         zset    customer id -> sweep position; where there are several buckets
+--                                    (features.redis_index), the first: <p>:<g>:index:0
 --   6  <p>:<g>:days          list    day log, one JSON entry a sweep (PROTOCOL C5)
 --   7  <p>:<g>:snapshots     hash    sweep number -> statistics of a finished sweep (PROTOCOL C6)
 --   8  <p>:<g>:erased        hash    keyed hash of an erased customer -> mark (PROTOCOL H4)
@@ -19,18 +21,20 @@
 --  11  <p>:<g>:sample:<n-2>, 12 <p>:<g>:touched:<n-3>   dropped when sweep n begins
 --  13  <p>:<g>:daily        zset    row of the daily table, JSON, one a finished sweep -> its day (consumer.tally)
 --  14.. <p>:<g>:c:<id>       string  states to write (new customers first), then states to delete,
---                                    then rows to replace
+--                                    then rows to replace, then the buckets that change
 -- ARGV: 1 generation, 2 epoch, 3 parent, 4 id, 5 state, 6 outbox, 7 statistics or '', 8 day entry or '',
 --   9 sample rows, 10 touched rows, 11 begins ('1' or '0'), 12 snapshot's sweep or '', 13 snapshot,
 --  14 snapshot to drop, 15 states written, 16 of them new, 17 deleted, 18 marks, 19 rows replaced,
 --  20 what to store as parent: the parent, but after a divergence the commit that Kafka knows (PROTOCOL B4),
 --  21 checksum of 4, 20 and 5, 22 checksum of the outbox, 23 owner's token,
---  24 row of the daily table or '', 25 its day, 26 the first day whose rows are kept;
---   then the states, position and id of each new one, the ids deleted, hash and mark of each mark, the rows.
+--  24 row of the daily table or '', 25 its day, 26 the first day whose rows are kept,
+--  27 buckets that the partition has, 28 buckets that change;
+--   then the states, hash and mark of each mark, the rows, and of each bucket that changes: how many come, how many go,
+--   position and id of each that comes, id of each that goes.
 -- Returns 'OK', or the reason of the refusal: 'GENERATION', 'FENCED', 'STEP', 'KEY <key>', or
 -- 'RIGHT <command>'.
 
-local FIXED_KEYS, FIXED_ARGS = 13, 26
+local FIXED_KEYS, FIXED_ARGS = 13, 28
 local TYPES = {
   'string', 'hash', 'string', 'string', 'zset', 'list', 'hash', 'hash', 'string', 'string', 'string', 'string', 'zset',
 }
@@ -39,11 +43,13 @@ local generation = redis.call('TYPE', KEYS[1]).ok
 if generation ~= 'none' and generation ~= 'string' then return 'KEY ' .. KEYS[1] end
 if generation == 'none' or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'GENERATION' end
 if redis.call('TYPE', KEYS[2]).ok ~= 'hash' then return 'KEY ' .. KEYS[2] end
-local stored = redis.call('HMGET', KEYS[2], 'epoch', 'last', 'owner')
+local stored = redis.call('HMGET', KEYS[2], 'epoch', 'last', 'owner', 'buckets')
 -- The number alone is not ours: Redis may lose a raise, and the next owner comes to the same one.
 if stored[1] ~= ARGV[2] or (stored[3] or '') ~= ARGV[23] then return 'FENCED' end
 if stored[2] == ARGV[4] then return 'OK' end  -- our own commit, its reply was lost
 if stored[2] ~= ARGV[3] then return 'STEP' end
+-- The keys were named for another load of this generation: whoever takes the partition over reads the number anew.
+if (stored[4] or '1') ~= ARGV[27] then return 'STEP' end
 
 local WRITES = {
   {'HSET', KEYS[2], '', ''}, {'SET', KEYS[3], ''}, {'RPUSH', KEYS[6], ''}, {'DEL', KEYS[9]}, {'APPEND', KEYS[9], ''},
@@ -57,7 +63,11 @@ for i = 3, FIXED_KEYS do
   if kind ~= 'none' and kind ~= TYPES[i] then return 'KEY ' .. KEYS[i] end
 end
 local written, created, deleted = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17])
-local marks, replaced = tonumber(ARGV[18]), tonumber(ARGV[19])
+local marks, replaced, buckets = tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[28])
+for i = #KEYS - buckets + 1, #KEYS do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind ~= 'none' and kind ~= 'zset' then return 'KEY ' .. KEYS[i] end
+end
 -- A key of a wrong type reads as absent; then the customer counted as new, and his key must not exist.
 for i = FIXED_KEYS + 1, FIXED_KEYS + created do
   if redis.call('EXISTS', KEYS[i]) == 1 then return 'KEY ' .. KEYS[i] end
@@ -92,16 +102,20 @@ for low = 1, written, STRIDE do
   redis.call('MSET', unpack(pairs_of))
 end
 arg, key = arg + written, key + written
-for low = 1, created, STRIDE do
-  redis.call('ZADD', KEYS[5], unpack(ARGV, arg + 2 * low - 1, arg + 2 * math.min(low + STRIDE - 1, created)))
-end
-arg = arg + 2 * created
-for i = 1, deleted do
-  redis.call('DEL', KEYS[key + i])
-  redis.call('ZREM', KEYS[5], ARGV[arg + i])
-end
-arg, key = arg + deleted, key + deleted
+for i = 1, deleted do redis.call('DEL', KEYS[key + i]) end
+key = key + deleted
 for i = 1, marks do redis.call('HSET', KEYS[8], ARGV[arg + 2 * i - 1], ARGV[arg + 2 * i]) end
 arg = arg + 2 * marks
 for i = 1, replaced do redis.call('SET', KEYS[key + i], ARGV[arg + i]) end
+arg, key = arg + replaced, key + replaced
+for i = 1, buckets do
+  local come, go = tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
+  arg = arg + 2
+  for low = 1, come, STRIDE do
+    redis.call('ZADD', KEYS[key + i], unpack(ARGV, arg + 2 * low - 1, arg + 2 * math.min(low + STRIDE - 1, come)))
+  end
+  arg = arg + 2 * come
+  for n = 1, go do redis.call('ZREM', KEYS[key + i], ARGV[arg + n]) end
+  arg = arg + go
+end
 return 'OK'

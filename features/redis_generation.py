@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from features.orders import binding_key
+from features.redis_index import FIELD, SCHEMA_OF_BUCKETS, bucket_of, buckets_for
 from features.redis_store import Client, Keys, checksum, guarded
 from features.store import StoreRefused
 
@@ -106,13 +108,15 @@ _REPLACE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end redis.cal
 
 _LOAD = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-for i = 3, #KEYS do
-  local at = 3 * (i - 3) + 2
-  redis.call('SET', KEYS[i], ARGV[at])
-  redis.call('ZADD', KEYS[2], ARGV[at + 1], ARGV[at + 2])
+local customers = tonumber(ARGV[2])
+for i = 1, customers do
+  local at = 4 * (i - 1) + 2
+  redis.call('SET', KEYS[1 + i], ARGV[at + 1])
+  redis.call('ZADD', KEYS[1 + customers + tonumber(ARGV[at + 4])], ARGV[at + 2], ARGV[at + 3])
 end
 return 1
 """
+"""KEYS: the token's, the customers', the buckets'. ARGV: token, customers; state, position, id, bucket of each."""
 
 
 class LoadEnded(Exception):
@@ -127,6 +131,7 @@ class GenerationLoader:
         self._namespace, self._generation = namespace, generation
         self._keys = Keys(namespace, generation)
         self._expected: Counter[int] = Counter()
+        self._buckets: dict[int, int] = {}
 
     def drop(self, partition: int) -> None:
         """Remove whatever a load that did not finish left of this generation."""
@@ -139,20 +144,39 @@ class GenerationLoader:
                 batch = []
         self._unlink(batch)
 
+    def divide(self, partition: int, customers: int, schema: int) -> None:
+        """Give a partition that was dropped as many buckets as about so many customers want; without this it has one.
+
+        schema: in which the generation's states are written. Below 3 there is one: who may run knows no more.
+        """
+        self._buckets[partition] = buckets_for(customers) if schema >= SCHEMA_OF_BUCKETS else 1
+        if self._buckets[partition] > 1:
+            key = self._keys.of(partition, "fence")
+            guarded(lambda: self._redis.hset(key, FIELD, self._buckets[partition]))
+
+    def _buckets_of(self, partition: int) -> int:
+        """Return how many buckets a partition has, which another loader may have decided."""
+        if partition not in self._buckets:
+            found = guarded(lambda: self._redis.hget(self._keys.of(partition, "fence"), FIELD))
+            self._buckets[partition] = int(found or 1)
+        return self._buckets[partition]
+
     def _unlink(self, keys: Sequence[bytes]) -> None:
         if keys:
             guarded(lambda: self._redis.unlink(*keys))
 
     def load(self, partition: int, customers: Sequence[str], positions: Sequence[int], blobs: Sequence[bytes]) -> None:
         """Write some customers' states and their places in the sweep's order."""
-        for low in range(0, len(customers), CHUNK):
-            part = slice(low, low + CHUNK)
-            names = [customer.encode() for customer in customers[part]]
-            prefix = self._keys.customer(partition, "")
+        prefix, buckets = self._keys.customer(partition, ""), self._buckets_of(partition)
+        in_order = sorted(zip(positions, (customer.encode() for customer in customers), blobs, strict=True))
+        for low in range(0, len(in_order), CHUNK):
+            part = in_order[low : low + CHUNK]
             pipe = self._redis.pipeline(transaction=False)
-            pairs = zip((prefix + name for name in names), blobs[part], strict=True)
+            pairs = ((prefix + name, blob) for _, name, blob in part)
             pipe.execute_command("MSET", *(each for pair in pairs for each in pair))  # a cluster's pipeline has no mset
-            pipe.zadd(self._keys.of(partition, "index"), dict(zip(names, positions[part], strict=True)))
+            for bucket, rows in groupby(part, lambda row: bucket_of(row[0], buckets)):
+                members = {name: position for position, name, _ in rows}
+                pipe.zadd(self._keys.bucket(partition, bucket, buckets), members)
             guarded(pipe.execute)
         self.expect(partition, len(customers))
 
@@ -173,13 +197,17 @@ class GenerationLoader:
     ) -> None:
         """Do what `load` does, from a task elsewhere; again is the same as once. Raises `LoadEnded`, `StoreError`."""
         script = self._redis.register_script(_LOAD)
-        head = [self._keys.of(partition, "admitted"), self._keys.of(partition, "index")]
+        admitted, buckets = self._keys.of(partition, "admitted"), self._buckets_of(partition)
         prefix = self._keys.customer(partition, "")
-        for low in range(0, len(customers), CHUNK):
-            part = slice(low, low + CHUNK)
-            names = [customer.encode() for customer in customers[part]]
-            values = [each for row in zip(blobs[part], positions[part], names, strict=True) for each in row]
-            write = partial(script, keys=[*head, *(prefix + name for name in names)], args=[token, *values])
+        in_order = sorted(zip(positions, (customer.encode() for customer in customers), blobs, strict=True))
+        for low in range(0, len(in_order), CHUNK):
+            part = in_order[low : low + CHUNK]
+            homes = [bucket_of(place, buckets) for place, _, _ in part]
+            places = {bucket: n + 1 for n, bucket in enumerate(dict.fromkeys(homes))}
+            keys = [admitted, *(prefix + name for _, name, _ in part)]
+            keys += [self._keys.bucket(partition, bucket, buckets) for bucket in places]
+            rows = ((blob, place, name, places[home]) for (place, name, blob), home in zip(part, homes, strict=True))
+            write = partial(script, keys=keys, args=[token, len(part), *(each for row in rows for each in row)])
             if not guarded(write):
                 raise LoadEnded(f"partition {partition} takes nothing more from this load of {self._generation}")
 
@@ -213,14 +241,21 @@ class GenerationLoader:
             key = self._keys.generation(partition)
             guarded(partial(self._redis.set, key, self._generation))
 
+    def _held(self, partition: int) -> int:
+        """Count the customers of a partition."""
+        buckets = self._buckets_of(partition)
+        pipe = self._redis.pipeline(transaction=False)
+        for bucket in range(buckets):
+            pipe.zcard(self._keys.bucket(partition, bucket, buckets))
+        return sum(guarded(pipe.execute))
+
     def finish(self, binding: Binding) -> None:
         """Flip every partition to this generation, then the registry's record, and drop the old one.
 
         Raises `StoreRefused`, and flips nothing, where a server lost what it had acknowledged while others were loaded.
         """
         for partition, written in self._expected.items():
-            key = self._keys.of(partition, "index")
-            held = guarded(partial(self._redis.zcard, key))
+            held = self._held(partition)
             if held != written:
                 raise StoreRefused(
                     f"partition {partition}: Redis holds {held:,} of the {written:,} customers that were loaded: it "

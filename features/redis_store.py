@@ -6,7 +6,9 @@ on top of the commit that it knows; a repeated call (its reply was lost) changes
 
 from __future__ import annotations
 
+import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,8 +21,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
+from features.identity import position
 from features.orders import binding_key, frozen_key, orders_of, paused_key, promoted_key
 from features.redis_cluster import addresses, first_cause, open_cluster
+from features.redis_index import FIELD, PER_BUCKET, bucket_name, bucket_of
 from features.store import (
     Chunk,
     Commit,
@@ -56,6 +60,7 @@ _PAUSING = re.compile(r"(?:^|[ :]-?)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|READO
 """Words of an answer that says "not now": the first, or inside what a script met. Some have no class in redis-py."""
 _MOVING = (redis.exceptions.TryAgainError, redis.exceptions.NoScriptError)
 """What a slot on its way answers; NOSCRIPT that of a node without slots, to which no script was sent."""
+_BUCKETS_AT_ONCE = 256
 _COMMIT_ID = re.compile(rb"\d{1,18}:\d{1,18}")
 _CLUSTER = "redis+cluster:// (rediss+cluster:// for TLS)"
 _OF_PIPELINE = " of pipeline caused error: "
@@ -202,6 +207,9 @@ class Keys:
     def customer(self, partition: int, customer: str) -> bytes:
         return self.of(partition, "c:" + customer)
 
+    def bucket(self, partition: int, bucket: int, buckets: int) -> bytes:
+        return self.of(partition, bucket_name(bucket, buckets))
+
 
 class RedisStore:
     """Implements `features.store.Store`."""
@@ -213,13 +221,18 @@ class RedisStore:
         folder = files("features")
         self._commit = client.register_script((folder / "commit.lua").read_text("utf-8"))
         self._fence = client.register_script((folder / "fence.lua").read_text("utf-8"))
+        self._buckets: dict[int, int] = {}
+        """How many each partition has; it never changes while a generation lives."""
+        self._per_bucket: dict[int, float] = {}
+        """How many customers one had when it was last read."""
 
     def fences(self, partitions: Sequence[int]) -> dict[int, Fence]:
         def read() -> list[Any]:
             pipe = self._redis.pipeline(transaction=False)
             for partition in partitions:
                 pipe.get(self.keys.generation(partition))
-                pipe.hmget(self.keys.of(partition, "fence"), "epoch", "last", "parent", "state", "crc", "owner")
+                fields = ("epoch", "last", "parent", "state", "crc", "owner", FIELD)
+                pipe.hmget(self.keys.of(partition, "fence"), *fields)
             return list(pipe.execute(raise_on_error=False))
 
         answers = guarded(read)
@@ -232,7 +245,8 @@ class RedisStore:
                     f"partition {partition}: Redis holds no state of generation {self.keys.generation_name}",
                     replaced=generation not in (None, self._generation),
                 )
-            fences[partition] = self._checked(partition, *found)
+            fences[partition] = self._checked(partition, *found[:-1])
+            self._buckets[partition] = self._number(partition, found[-1])
         return fences
 
     def _checked(
@@ -250,6 +264,19 @@ class RedisStore:
         if crc is not None and crc != checksum(last, parent, state):
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its checksum does not match")
         return Fence(int(epoch), last.decode(), parent.decode(), state, (owner or b"").decode("utf-8", "replace"))
+
+    def _number(self, partition: int, found: bytes | None) -> int:
+        """Return a number of buckets as stored. Raises `InvalidKey`."""
+        number = 1 if found is None else int(found) if found.isdigit() and len(found) <= 9 else 0
+        if number.bit_count() != 1:
+            raise InvalidKey(self.keys.of(partition, "fence").decode(), "its number of buckets is none of ours")
+        return number
+
+    def _buckets_of(self, partition: int) -> int:
+        if partition not in self._buckets:
+            key = self.keys.of(partition, "fence")
+            self._buckets[partition] = self._number(partition, guarded(lambda: self._redis.hget(key, FIELD), key))
+        return self._buckets[partition]
 
     def orders(self) -> Orders:
         namespace = self.keys.namespace
@@ -290,28 +317,58 @@ class RedisStore:
         return {hashed.decode(): mark for hashed, mark in found.items()}
 
     def chunk(self, partition: int, after: int, limit: int) -> Chunk:
-        key = self.keys.of(partition, "index")
-        found = self._index(key, f"({after}", "+inf", limit)
-        if len(found) == limit:  # the last position may go on beyond the limit
-            last = found[-1][1]
-            found = [pair for pair in found if pair[1] != last] + self._index(key, last, last)
-        try:
-            ids, positions = [member.decode() for member, _ in found], [int(float(score)) for _, score in found]
-        except (UnicodeDecodeError, OverflowError):
-            raise InvalidKey(key.decode(), "holds what is no customer or no position of ours") from None
+        buckets = self._buckets_of(partition)
+        bucket, ids, positions = bucket_of(after + 1, buckets), list[str](), list[int]()
+        while bucket < buckets and len(ids) < limit:
+            missing = limit - len(ids)
+            # One more: of the first a part lies behind `after`.
+            likely = math.ceil(missing / self._per_bucket.get(partition, PER_BUCKET)) + 1
+            asked = range(bucket, min(bucket + min(likely, _BUCKETS_AT_ONCE), buckets))
+            keys = [self.keys.bucket(partition, each, buckets) for each in asked]
+            answers = self._members(keys, f"({after}", "+inf", missing)
+            if len(answers) > 2:  # few say little, and may be cut off
+                self._per_bucket[partition] = max(1.0, sum(len(there) for there, _ in answers[1:]) / (len(answers) - 1))
+            for there, at in answers:
+                if len(ids) < limit:  # else the one before may have been cut off
+                    ids += there
+                    positions += at
+            bucket = asked.stop
+        if len(ids) >= limit:
+            last = positions[limit - 1]
+            stop = bisect_right(positions, last)
+            if stop == len(ids):  # the last position may go on beyond what was read
+                stop = bisect_left(positions, last)
+                key = self.keys.bucket(partition, bucket_of(last, buckets), buckets)
+                [(there, at)] = self._members([key], last, last)
+                ids[stop:], positions[stop:] = there, at
+                stop = len(ids)
+            del ids[stop:], positions[stop:]
         return Chunk(ids, positions, self.load({partition: ids})[partition])
 
-    def _index(
-        self, key: bytes, low: str | float | bytes, high: str | float | bytes, limit: int = -1
-    ) -> list[tuple[bytes, float | bytes]]:
-        """Return members of an index with their scores as the connection gives them.
+    def _members(
+        self, keys: Sequence[bytes], low: str | int, high: str | int, limit: int = -1
+    ) -> list[tuple[list[str], list[int]]]:
+        """Return ids and positions of each bucket, in order, at most `limit` of each; one round trip.
 
         redis-py would walk all pairs once more to make floats of what mostly are some: a third of a sweep's reading.
         """
-        words = ("ZRANGEBYSCORE", key, low, high, "WITHSCORES", "LIMIT", 0, limit)
-        found: list[Any] = guarded(lambda: self._redis.execute_command(*words), key)
-        in_pairs = not found or isinstance(found[0], list)  # by RESP3
-        return found if in_pairs else list(zip(found[::2], found[1::2], strict=True))
+
+        def read() -> list[Any]:
+            pipe = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipe.execute_command("ZRANGEBYSCORE", key, low, high, "WITHSCORES", "LIMIT", 0, limit)
+            return list(pipe.execute(raise_on_error=False))
+
+        members = []
+        for key, answer in zip(keys, guarded(read), strict=True):
+            found = _answer(answer, key)
+            if found and isinstance(found[0], list):  # in pairs by RESP3
+                found = [each for pair in found for each in pair]
+            try:
+                members.append(([member.decode() for member in found[::2]], [int(float(at)) for at in found[1::2]]))
+            except (UnicodeDecodeError, OverflowError):
+                raise InvalidKey(key.decode(), "holds what is no customer or no position of ours") from None
+        return members
 
     def statistics(self, partition: int) -> bytes | None:
         return self._get(partition, "statistics")
@@ -388,13 +445,16 @@ class RedisStore:
     def _request(self, partition: int, c: Commit) -> tuple[list[bytes], list[Any]]:
         """Lay a commit out as commit.lua's KEYS and ARGV."""
         of = self.keys.of
-        fixed = ["fence", "outbox", "statistics", "index", "days", "snapshots", "erased"]
+        buckets = self._buckets_of(partition)
+        places = _by_bucket(c, buckets)
+        fixed = ["fence", "outbox", "statistics", bucket_name(0, buckets), "days", "snapshots", "erased"]
         rows = [f"sample:{c.sweep}", f"touched:{c.sweep}", f"sample:{c.sweep - 2}", f"touched:{c.sweep - 3}"]
         order = list(c.created) + [customer for customer in c.states if customer not in c.created]
         prefix = self.keys.customer(partition, "")
         keys = [self.keys.generation(partition), *(of(partition, name) for name in [*fixed, *rows, "daily"])]
         keys += [prefix + customer.encode() for customer in (*order, *c.deleted)]
         keys += [of(partition, name) for name in c.replaced]
+        keys += [self.keys.bucket(partition, bucket, buckets) for bucket in places]
         snapshot = c.snapshot or Snapshot(0, b"")
         args: list[Any] = [self._generation, c.epoch, c.parent, c.id, c.state, c.outbox]
         args += [c.statistics or b"", c.day_entry or b"", c.sample, c.touched, int(c.begins)]
@@ -402,13 +462,14 @@ class RedisStore:
         args += [len(order), len(c.created), len(c.deleted), len(c.marks), len(c.replaced), c.follows or c.parent]
         args += [checksum(c.id.encode(), (c.follows or c.parent).encode(), c.state), checksum(c.outbox), c.owner]
         args += [c.row.data, c.row.day, c.row.first_day] if c.row else [b"", 0, 0]
+        args += [buckets, len(places)]
         args += [c.states[customer] for customer in order]
-        for customer, position in c.created.items():
-            args += [position, customer.encode()]
-        args += [customer.encode() for customer in c.deleted]
         for hashed, mark in c.marks.items():
             args += [hashed, mark]
-        return keys, args + list(c.replaced.values())
+        args += c.replaced.values()
+        for added, removed in places.values():
+            args += [len(added) // 2, len(removed), *added, *removed]
+        return keys, args
 
     def _judge(self, partition: int, answer: bytes) -> None:
         verdict = answer.decode()
@@ -417,6 +478,16 @@ class RedisStore:
             raise GenerationGone(f"partition {partition}: its state was replaced or is gone", replaced=live is not None)
         if verdict != "OK":
             raise _refusal(partition, verdict)
+
+
+def _by_bucket(c: Commit, buckets: int) -> dict[int, tuple[list[Any], list[bytes]]]:
+    """Return by bucket the position and id of each new customer, one behind the other, and the ids that go."""
+    found: dict[int, tuple[list[Any], list[bytes]]] = {}
+    for customer, place in c.created.items():
+        found.setdefault(bucket_of(place, buckets), ([], []))[0].extend((place, customer.encode()))
+    for customer in c.deleted:
+        found.setdefault(bucket_of(position(customer), buckets), ([], []))[1].append(customer.encode())
+    return found
 
 
 def _refusal(partition: int, verdict: str) -> StoreError:

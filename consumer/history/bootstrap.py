@@ -154,6 +154,7 @@ def load(
         loader.drop(partition)
         chosen = np.flatnonzero(home == partition)
         names = [prepared.customers[i] for i in chosen.tolist()]
+        loader.divide(partition, len(names), binding.schema)
         loader.load(partition, names, [position(name) for name in names], encode_states(states, chosen))
     begin(prepared.bundle, prepared.newest, loader, registry, binding, applied=applied, marks=marks)
     progress("loading", binding.partitions, binding.partitions)

@@ -101,6 +101,7 @@ def load_by_spark(run: Bootstrap, files: Sequence[Path], options: CsvOptions, st
     )
     sizes = folded.groupBy("part").agg(total(expr("size(customers)"))).collect()
     for partition, size in sizes:
+        loader.divide(partition, int(size), binding.schema)
         loader.expect(partition, int(size))
     customers = sum(int(size) for _, size in sizes)
     run.progress("loading", 0, 1)
