@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 from math import inf
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from reports.verify_input import (
     Facts,
     History,
     InputRecord,
+    OutputRecord,
     Partition,
     Rewind,
     Verdict,
@@ -37,41 +38,51 @@ from reports.verify_published import Chain, Following, Places, Published, follow
 from reports.verify_scoring import Model, read_model
 from reports.verify_states import Sums, read_state
 from reports.verify_stored import compare_counters, compare_customer, compare_marks, compare_statistics, mark_of
-from reports.verify_stream import Reading, home_of
+from reports.verify_stream import Reading, Stream, home_of
 from reports.verify_topic import Row, topic_rows
 from reports.verify_traced import EXCESS, MISSING, Event, traced
 
 SHOWN: Final = 20
 """Differences that a verdict spells out; the rest is counted."""
+TOLD_EVERY: Final = 1_000
+
+Told = Callable[[float], None]
+"""Told how many partitions are judged, the one at work by the share of its customers."""
 
 
 def verify(
     facts: Facts,
     history: History,
     models: Mapping[int, bytes],
-    partitions: Sequence[Partition],
+    partitions: Iterable[Partition],
     former: Sequence[Chapter] = (),
+    told: Told = lambda _: None,
 ) -> Verdict:
     """Recompute and compare every customer; models: the JSON of each version that the day logs name.
 
+    partitions: each is judged before the next one is asked for, and let go of: they need not be in memory together.
     former: what was before partitions were added, the oldest first; a customer's life goes through all of it.
     """
     read = {version: read_model(data) for version, data in models.items()}
-    first = former[0] if former else Chapter(facts, partitions)
-    everywhere = [partition for chapter in former for partition in chapter.partitions] + list(partitions)
-    rows, newest = _lives(first, history, everywhere)
-    past = _Past(first.facts, history, rows, newest)
+    first = former[0].facts if former else facts
+    if first.from_topic:  # which lines counted, and who was erased since, all partitions tell together
+        partitions = tuple(partitions)
+    rows, newest = _lives(first, history, former, partitions)
+    past = _Past(first, history, rows, newest)
     for chapter in former:
         parts = [_Part(chapter.facts, read, past, partition) for partition in chapter.partitions]
         newest = _read_all(parts, newest)
         past.chapters.append(_ReadChapter(home_of(chapter.facts), {part.partition.number: part for part in parts}))
-    parts = [_Part(facts, read, past, partition) for partition in partitions]
-    _read_all(parts, newest)
     home, names = home_of(facts), defaultdict[int, set[str]](set)
     for name in past.names():
         names[home(name)].add(name)
-    for part in parts:
-        part.judge(names[part.partition.number])
+    parts = []
+    for part in map(partial(_Part, facts, read, past), partitions):
+        part.read(newest)
+        part.judge(names.pop(part.partition.number, set()), lambda share: told(len(parts) + share))
+        part.let_go()
+        parts.append(part)
+        told(len(parts))
     every = [part for chapter in past.chapters for part in chapter.parts.values()]
     for part in every if all(part.whole for part in every) else ():
         part.compare_partition(None, {})
@@ -83,7 +94,7 @@ def verify(
     return Verdict(
         customers=sum(part.customers for part in parts),
         events=sum(part.counters["lines"] for part in every),
-        records=sum(len(part.partition.output) for part in every),
+        records=sum(part.records for part in every),
         state_differences=counts["state"],
         output_differences=counts["output"],
         revision_errors=counts["revision"],
@@ -91,7 +102,7 @@ def verify(
         blurred=sum(part.blurred for part in parts),
         replayed=sum(part.replayed for part in parts),
         differences=tuple(differences[:SHOWN]),
-        gaps=tuple((p.number, *gap) for p in everywhere for gap in p.standing.gaps),
+        gaps=tuple((part.partition.number, *gap) for part in every for gap in part.partition.standing.gaps),
     )
 
 
@@ -102,6 +113,13 @@ def _counted(totals: dict[int, list[int]] | None, label: int, worth: int) -> dic
         found[0] += 1
         found[1] += worth
     return totals
+
+
+def _telling(names: Sequence[str], told: Told) -> Iterator[str]:
+    for done, name in enumerate(names):
+        if done % TOLD_EVERY == 0:
+            told(done / len(names))
+        yield name
 
 
 def _read_all(parts: Sequence[_Part], newest: int) -> int:
@@ -129,10 +147,14 @@ def _first_read(partition: Partition) -> int:
     return first
 
 
-def _lives(first: Chapter, history: History, everywhere: Sequence[Partition]) -> tuple[Mapping[str, list[Row]], int]:
-    """Return the history's rows by customer, and the time of the newest."""
-    facts = first.facts
+def _lives(
+    facts: Facts, history: History, former: Sequence[Chapter], partitions: Iterable[Partition]
+) -> tuple[Mapping[str, list[Row]], int]:
+    """Return the history's rows by customer, and the time of the newest; facts: of the first of all generations."""
     if facts.from_topic:
+        live = Chapter(facts, tuple(partitions))
+        first = former[0] if former else live
+        everywhere = [partition for chapter in (*former, live) for partition in chapter.partitions]
         found = topic_rows(facts, history, first.partitions, _marked_at(first, everywhere))
         return found.rows, found.newest
     rows = defaultdict[str, list[Row]](list)
@@ -215,6 +237,8 @@ class _Part:
         self.differences: list[Difference] = []
         self.counters: Counter[str] = Counter()
         self.customers = self.blurred = self.replayed = self.unseen = self.unread = 0
+        self.records = len(partition.output)
+        self.first_record = partition.output[0].offset if partition.output else None
         self.rewinds = _effective(partition.standing.rewinds)
         begins = _first_read(partition) if partition.before_from is None else partition.before_from
         self.whole = partition.input_from <= begins
@@ -227,14 +251,18 @@ class _Part:
         """Read day log, output and input. newest: time of the newest event before them."""
         self.turns = self._turns()
         self.published = self._published()
+        self.partition = replace(self.partition, output=())
         complain = lambda *what: self._differ("state", *what)  # noqa: E731 -- a name for one argument
         reading = Reading(self.facts, self.partition, self.turns, newest, complain)
         self.stream = reading.run()
         self.watermark = reading.watermark
         self.counters.update(self.stream.counters)
 
-    def judge(self, known: set[str]) -> None:
-        """Recompute everybody who lives here and note what differs. known: those of them who came from before."""
+    def judge(self, known: set[str], told: Told) -> None:
+        """Recompute everybody who lives here and note what differs.
+
+        known: those of them who came from before; told: the share of the customers that is done.
+        """
         partition = self.partition
         names = self.published.keys() | self.stream.items.keys() | known | partition.states.keys()
         self.customers = len(names)
@@ -247,7 +275,7 @@ class _Part:
         sums = None if model is None else Sums.zeros(len(model.ids), len(model.features))
         erased: dict[str, tuple[float, int | None]] = {}
         totals: dict[int, list[int]] | None = {}
-        for name in sorted(names):
+        for name in _telling(sorted(names), told):
             customer, chain = self._customer(name)
             wrong = list(compare_customer(self.facts, customer, partition.states.get(name), last, chain))
             if wrong:
@@ -377,7 +405,7 @@ class _Part:
     def _compare_moved(self, name: str, records: Sequence[Sequence[Published]]) -> None:
         """Compare what was copied of a customer who moved here with the last record of where he was."""
         before = [record for his in records[:-1] for record in his]
-        copies = [record for record in self.partition.moved if record.key == name.encode()]
+        copies = self._moved.get(name.encode(), [])
         last = before[-1].value if before else None
         for copied in copies:
             if last is None or copied.value is None or json.loads(copied.value) != last:
@@ -444,17 +472,34 @@ class _Part:
             events.append(Event(row.order, row.time // DAY, row.amount, row.units, row.event, counted, title))
         for chapter, part in enumerate([*self.past.of(name), self]):
             lines = [item for item in part.stream.items.get(name, ()) if isinstance(item, Line)]
-            values = {record.offset: record.value for record in part.partition.input} if lines else {}
             for item in lines:
-                title = f"{event_id_of(values[item.offset])} (offset {item.offset})".lstrip()
+                title = f"{event_id_of(part.values[item.offset])} (offset {item.offset})".lstrip()
                 counted = (chapter, item.offset) in customer.counted
                 record = item.order, item.time // DAY, item.amount, item.units
                 events.append(Event(*record, item.event, counted, title))
         yield from traced(customer.life, stored, events, day - self.facts.horizon_days)
 
+    @cached_property
+    def values(self) -> dict[int, bytes | None]:
+        """The input's values by offset."""
+        return {record.offset: record.value for record in self.partition.input}
+
+    @cached_property
+    def _moved(self) -> dict[bytes | None, list[OutputRecord]]:
+        """The copies of those who moved here, by key."""
+        found = defaultdict[bytes | None, list[OutputRecord]](list)
+        for record in self.partition.moved:
+            found[record.key].append(record)
+        return found
+
+    def let_go(self) -> None:
+        """Forget what was read: of a partition that has been judged only what was found counts."""
+        self.partition = replace(self.partition, input=(), states={}, before=(), moved=())
+        self.published, self.stream = {}, Stream()
+        self.__dict__.pop("values", None)
+
     def verified_from(self) -> VerifiedFrom:
         """Say from where this partition could be verified."""
         partition = self.partition
-        first = partition.output[0].offset if partition.output else None
         begin = max(partition.start, partition.input_from)
-        return VerifiedFrom(partition.number, begin, self.whole, first, self.unseen, self.unread)
+        return VerifiedFrom(partition.number, begin, self.whole, self.first_record, self.unseen, self.unread)

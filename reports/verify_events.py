@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -19,26 +19,30 @@ DAY: Final = 86_400
 MONEY: Final = 10_000
 GUEST: Final = "guest"
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DIGITS: Final = {f"{n:02}": n for n in range(60)}
 _MOMENT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
 )
 _PLAIN_NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?")
 _SPREADSHEET_ID = re.compile(r"(\d+)\.0+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_TYPES: Final[dict[str, tuple[type, ...]]] = {
-    "type": (str,),
-    "schema_version": (str, int, float),
-    "event_id": (str, int, type(None)),
-    "invoice_no": (str, int, type(None)),
-    "original_invoice_no": (str, int, type(None)),
-    "quantity": (int, float, str, type(None)),
-    "unit_price": (int, float, str, type(None)),
-    "invoice_date": (str, type(None)),
-    "customer_id": (str, int, float, type(None)),
-    "currency": (str, type(None)),
-    "at": (str, type(None)),
+_NULL: Final = type(None)
+_TYPES: Final[dict[str, frozenset[type]]] = {
+    "type": frozenset({str}),
+    "schema_version": frozenset({str, int, float}),
+    "event_id": frozenset({str, int, _NULL}),
+    "invoice_no": frozenset({str, int, _NULL}),
+    "original_invoice_no": frozenset({str, int, _NULL}),
+    "quantity": frozenset({int, float, str, _NULL}),
+    "unit_price": frozenset({int, float, str, _NULL}),
+    "invoice_date": frozenset({str, _NULL}),
+    "customer_id": frozenset({str, int, float, _NULL}),
+    "currency": frozenset({str, _NULL}),
+    "at": frozenset({str, _NULL}),
 }
+"""Of each known field the types that it may have: exactly these, for a bool is no number here."""
 
 
 class Line(NamedTuple):
@@ -154,7 +158,6 @@ class Reader:
         return Erase(offset, customer, at, published)
 
 
-@lru_cache(maxsize=1 << 16)
 def hash64(text: str) -> int:
     """Return the first 64 bits of BLAKE2b as a little-endian number, 1 instead of 0."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") or 1
@@ -163,7 +166,7 @@ def hash64(text: str) -> int:
 def canonical_id(text: str) -> str:
     """Return a customer id trimmed, without a spreadsheet's `.0`."""
     text = text.strip()
-    match = _SPREADSHEET_ID.fullmatch(text)
+    match = _SPREADSHEET_ID.fullmatch(text) if "." in text else None
     return match[1] if match else text
 
 
@@ -197,23 +200,35 @@ def local_seconds(text: str, zone: ZoneInfo) -> int:
     match = _MOMENT.fullmatch(text)
     if not match:
         raise Refused("schema")
-    *numbers, fraction, utc, sign, hours, minutes = match.groups()
+    day, hour, minute, second, fraction, utc, sign, hours, minutes = match.groups()
+    if hour > "23" or minute > "59" or second > "59" or (sign and (hours > "23" or minutes > "59")):
+        raise Refused("schema")
+    found = _midnight(day) + _DIGITS[hour] * 3_600 + _DIGITS[minute] * 60 + _DIGITS[second]
+    if fraction:  # it only counts where it rounds up to the next second
+        found += round(float(f"0.{fraction}") * 1e6) // 1_000_000
+    if sign:
+        ahead = _DIGITS[hours] * 3_600 + _DIGITS[minutes] * 60
+        found += ahead if sign == "-" else -ahead
     try:
-        moment = datetime(*map(int, numbers))  # type: ignore[arg-type]  # noqa: DTZ001 -- six numbers; the wall clock's
-        # A fraction only counts where it rounds up to the next second.
-        moment += timedelta(seconds=round(float(f"0.{fraction or 0}") * 1e6) // 1_000_000)
-        if utc or sign:
-            if int(hours or 0) > 23 or int(minutes or 0) > 59:
-                raise Refused("schema")
-            ahead = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-            offset = timezone(-ahead if sign == "-" else ahead)
-            moment = moment.replace(tzinfo=offset).astimezone(zone).replace(tzinfo=None)
-    except ValueError:
-        raise Refused("schema") from None
+        moment = _EPOCH + timedelta(seconds=found)
+        if not utc and not sign:
+            return found
+        moment = moment.astimezone(zone)
     except OverflowError:
         return OUTSIDE
-    since = moment - datetime(1970, 1, 1)  # noqa: DTZ001 -- both on the wall clock
-    return since.days * DAY + since.seconds
+    return _day_of(moment) * DAY + moment.hour * 3_600 + moment.minute * 60 + moment.second
+
+
+@lru_cache(maxsize=1 << 12)
+def _midnight(text: str) -> int:
+    try:
+        return _day_of(datetime(int(text[:4]), int(text[5:7]), int(text[8:]), tzinfo=UTC)) * DAY
+    except ValueError:
+        raise Refused("schema") from None
+
+
+def _day_of(moment: datetime) -> int:
+    return moment.toordinal() - _EPOCH.toordinal()
 
 
 def event_id_of(value: bytes | None) -> str:
@@ -228,15 +243,16 @@ def _parse(value: bytes | None) -> dict[str, Any]:
     if len(value) > 1_000_000:
         raise Refused("too_large")
     try:
-        message = _DECODER.decode(value.decode())
+        message = _decoded(value.decode())
     except (ValueError, RecursionError):
         raise Refused("malformed") from None
     if b"\\u" in value and _SURROGATE.search(json.dumps(message, ensure_ascii=False)):
         raise Refused("malformed")
     if not isinstance(message, dict):
         raise Refused("schema")
-    for name, types in _TYPES.items():
-        if name in message and not _is(message[name], types):
+    for name, found in message.items():
+        types = _TYPES.get(name)
+        if types is not None and (type(found) not in types or (type(found) is float and not math.isfinite(found))):
             raise Refused("schema")
     return message
 
@@ -248,10 +264,13 @@ def _no_constant(name: str) -> float:
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def _is(value: object, types: tuple[type, ...]) -> bool:
-    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
-        return False
-    return isinstance(value, types)
+def _decoded(text: str) -> Any:
+    """Return JSON's value; what is neither before nor behind it, as with most producers, need not be looked for."""
+    if text.startswith("{"):
+        found, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return found
+    return _DECODER.decode(text)
 
 
 def _customer(message: dict[str, Any]) -> str:

@@ -205,8 +205,9 @@ class _File:
             if read is None:
                 continue
             if read.time >= self._numbered_from:
-                read.occurrence = equals[read.content]
-                equals[read.content] += 1
+                content = read.content
+                read.occurrence = equals[content]
+                equals[content] = read.occurrence + 1
             if self._reading.drop_repeats:
                 texts = (row.get("description", "").strip(), row.get("country", "").strip())
                 line = (*read.content, read.original, *texts)

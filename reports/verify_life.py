@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Final
 
@@ -38,11 +40,13 @@ class Turn:
     cursor: int | None = None
 
 
+@lru_cache(maxsize=1 << 12)
 def iso(day: int) -> str:
     """Return a day since 1970-01-01 as ISO 8601."""
     return date.fromordinal(day + 719_163).isoformat()
 
 
+@lru_cache(maxsize=1 << 12)
 def day_of(text: str) -> int:
     """Return an ISO 8601 date as a day since 1970-01-01."""
     return date.fromisoformat(text).toordinal() - 719_163
@@ -68,6 +72,9 @@ class Life:
     _folded: set[tuple[int, int]] = field(default_factory=set)
     _oldest: float = inf
     _orders: Orders | None = None
+    _records_by_age: list[tuple[int, int]] = field(default_factory=list)
+    _seen_by_age: list[tuple[int, int]] = field(default_factory=list)
+    """Heaps of (day, -order) and (day, -event) of whoever has more than may be kept, () before; some are gone since."""
 
     def add(self, order: int, day: int, amount: int, units: int) -> None:
         """Merge one accepted line into its order."""
@@ -79,6 +86,8 @@ class Life:
         if record is None:
             self.records[order, day] = [amount, units, 1]
             self.blurred |= (order, day) in self._folded
+            if self._records_by_age:
+                heappush(self._records_by_age, (day, -order))
         else:
             record[0] += amount
             record[1] += units
@@ -88,9 +97,16 @@ class Life:
         """Fold the records before the newest `CAP` into one a day."""
         if len(self.records) <= CAP:
             return
-        newest_first = sorted(self.records, key=lambda key: (-key[1], key[0]))
-        for order, day in newest_first[CAP:]:
-            net, units, lines = self.records.pop((order, day))
+        if not self._records_by_age:
+            self._records_by_age = [(day, -order) for order, day in self.records]
+            heapify(self._records_by_age)
+        while len(self.records) > CAP:
+            day, minus = heappop(self._records_by_age)
+            order = -minus
+            record = self.records.pop((order, day), None)
+            if record is None:  # it has expired
+                continue
+            net, units, lines = record
             self._folded.add((order, day))
             found = self.days.setdefault(day, [0, 0, 0, 0])
             for at, more in enumerate((net, units, lines, int(net > 0))):
@@ -99,12 +115,18 @@ class Life:
     def remember(self, event: int, day: int, oldest: int) -> None:
         """Keep an event id, and at most the youngest `MAX_SEEN` of those not older than `oldest`."""
         self.seen[event] = day
+        if self._seen_by_age:
+            heappush(self._seen_by_age, (day, -event))
         if len(self.seen) <= MAX_SEEN:
             return
-        self.seen = {event: day for event, day in self.seen.items() if day >= oldest}
-        if len(self.seen) > MAX_SEEN:
-            self.forgetful = True
-            del self.seen[min(self.seen, key=lambda event: (self.seen[event], -event))]
+        if not self._seen_by_age:
+            self._seen_by_age = [(day, -event) for event, day in self.seen.items()]
+            heapify(self._seen_by_age)
+        while self._seen_by_age[0][0] < oldest or len(self.seen) > MAX_SEEN:
+            day, minus = heappop(self._seen_by_age)
+            if self.seen.get(-minus) == day:  # it has not been seen again since
+                del self.seen[-minus]
+                self.forgetful |= day >= oldest
 
     def expire(self, first: int) -> None:
         """Drop what lies before a day."""
@@ -128,6 +150,10 @@ class Life:
         """Return his vector under a model's features."""
         return self.orders.coordinates(model.features, day, int(self.first_day), model.recency_offset)
 
+    def distances(self, model: Model, day: int) -> list[float]:
+        """Return how far he is from each centroid."""
+        return self.orders.distances(model, day, int(self.first_day))
+
     def features(self, day: int) -> Features:
         """Return all his features."""
         return self.orders.features(day, int(self.first_day))
@@ -139,7 +165,7 @@ class Life:
             return LAPSED
         if not orders.clustered:
             return NO_NET
-        return model.label(anchor, self.coordinates(model, day))
+        return model.label_at(anchor, self.distances(model, day))
 
     def refusal(self, facts: Facts, turn: Turn, line: Line, erased_at: float) -> str | None:
         """Return the counter of a line that does not count, None where it does."""
@@ -160,5 +186,5 @@ class Life:
     def count_into(self, sums: Sums, model: Model, day: int) -> None:
         """Add him to the statistics, at his nearest centroid."""
         if self.orders.clustered:
-            x = self.coordinates(model, day)
-            sums.add(model.nearest(x), x)
+            distances = self.distances(model, day)
+            sums.add(distances.index(min(distances)), self.coordinates(model, day))

@@ -86,7 +86,7 @@ class Places:
             for rewind in rewinds:
                 if record.epoch < rewind.epoch:
                     places.last_before[rewind.epoch] = record
-            if any(_is_behind(record, rewind) for rewind in rewinds):
+            if rewinds and any(_is_behind(record, rewind) for rewind in rewinds):
                 places.superseded.append(record)
             elif record.sweep is not None:
                 places.turns.setdefault(record.sweep, []).append(record)
@@ -96,7 +96,9 @@ class Places:
 
     def take(self, places: dict[int, list[Published]], key: int, *, tombstone: bool) -> Published | None:
         """Return and forget the first record at a place that is a tombstone, or is none."""
-        found = places.get(key, [])
+        found = places.get(key)
+        if not found:
+            return None
         record = next((record for record in found if (record.value is None) == tombstone), None)
         if record is not None:
             found.remove(record)
@@ -168,6 +170,8 @@ class Following:
 
         One that was itself lost is told of nowhere; but then a later one went back behind what it published.
         """
+        if not self.rewinds:
+            return False
         told = any(epoch < rewind.epoch <= record.epoch for rewind in self.rewinds)
         return told or (0 < epoch < record.epoch and any(_may_be_behind(record, rewind) for rewind in self.rewinds))
 

@@ -32,11 +32,12 @@ def wrong_fields(value: dict[str, Any], life: Life, turn: Turn, segment: int, ca
         "second": (second and second[0], runner.get("id")),
         "held": (held, value["held"]),
     }
-    near: Wrong = {name: (number, value["features"][name]) for name, number in life.features(turn.day).items()}
+    features = value["features"]
+    near: Wrong = {name: (number, features[name]) for name, number in life.features(turn.day).items()}
     near["margin"] = (margin, value["margin"])
     near["second.distance"] = (second and second[1], runner.get("distance"))
     wrong = {name: pair for name, pair in exact.items() if pair[0] != pair[1]}
-    return wrong | {name: pair for name, pair in near.items() if not _close(*pair)}
+    return wrong | {name: pair for name, pair in near.items() if pair[0] != pair[1] and not _close(*pair)}
 
 
 def _clearness(life: Life, day: int, model: Model, segment: int) -> tuple[float | None, tuple[int, float] | None, bool]:
@@ -44,7 +45,7 @@ def _clearness(life: Life, day: int, model: Model, segment: int) -> tuple[float 
     if segment not in model.ids:
         return None, None, False
     own = model.ids.index(segment)
-    distances = model.distances(life.coordinates(model, day))
+    distances = life.distances(model, day)
     others = [(distance, i) for i, distance in enumerate(distances) if i != own]
     if not others:
         return 1.0, None, False

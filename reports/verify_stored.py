@@ -152,6 +152,8 @@ def compare_marks(facts: Facts, partition: Partition, erased: dict[str, tuple[fl
 def mark_of(facts: Facts, partition: Partition, customer: str) -> dict[str, Any] | None:
     """Return a customer's mark, found by its keyed hash."""
     assert facts.erasure_key is not None
-    data = partition.marks.get(hmac.new(facts.erasure_key, customer.encode(), "sha256").hexdigest())
+    if not partition.marks:
+        return None
+    data = partition.marks.get(hmac.digest(facts.erasure_key, customer.encode(), "sha256").hex())
     found: dict[str, Any] | None = None if data is None else json.loads(data)
     return found

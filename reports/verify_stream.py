@@ -11,12 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from reports.verify_events import DAY, GUEST, Erase, Line, Reader, Refused, Tick, local_seconds, murmur2
 from reports.verify_input import Facts, InputRecord, Partition
 from reports.verify_life import Turn, iso
+
+NO_RUN: Final[tuple[int, frozenset[str]]] = (0, frozenset())
+"""So many events far ahead came in a row, and of whom."""
 
 Complain = Callable[[str, str, Any, Any], None]
 """Told (customer, kind, expected, found) of what is wrong with the partition's state."""
@@ -43,27 +46,31 @@ class Reading:
         self._reader = Reader(facts.timezone, facts.currency, (facts.today + 2) * DAY)
         self._home = lru_cache(maxsize=1 << 18)(home_of(facts))
         self.watermark = newest
-        self._run: tuple[int, frozenset[str]] = (0, frozenset())
+        self._run = NO_RUN
         self._missed_turns: set[int] = set()
         self.stream = Stream()
 
     def run(self) -> Stream:
         """Return what the records from the start to the committed offset say."""
-        partition, stream = self._partition, self.stream
+        partition, read = self._partition, self._reader.read
+        start, stop, dead, gaps = partition.start, partition.standing.applied, partition.dead, partition.standing.gaps
+        lines = 0
         for record in partition.input:
-            if not partition.start <= record.offset < partition.standing.applied or self._is_skipped(record.offset):
+            offset, timestamp, _, value = record
+            if not start <= offset < stop or (gaps and self._is_skipped(offset)):
                 continue
-            stream.counters["lines"] += 1
-            found = self._reader.read(record.offset, record.timestamp, record.value)
-            if partition.dead.get(record.offset) == "future" and not isinstance(found, Erase | str):
+            lines += 1
+            found = read(offset, timestamp, value)
+            if offset in dead and dead[offset] == "future" and not isinstance(found, Erase | str):
                 found = "future"  # only the service knows what day it was then
-            if isinstance(found, str):
-                self._refuse(record.offset, found)
-            elif isinstance(found, Line):
+            if isinstance(found, Line):
                 self._line(record, found)
+            elif isinstance(found, str):
+                self._refuse(offset, found)
             else:
                 self._control(found)
-        return stream
+        self.stream.counters["lines"] += lines
+        return self.stream
 
     def _is_skipped(self, offset: int) -> bool:
         return any(start <= offset < stop for start, stop in self._partition.standing.gaps)
@@ -89,7 +96,7 @@ class Reading:
         """Follow the rule for events far ahead of the day: refused, until ten of three customers come in a row."""
         facts, today, day = self._facts, self._day_at(line.offset), line.time // DAY
         if day <= today:
-            self._run = (0, frozenset())
+            self._run = NO_RUN
             return False
         count, customers = self._run
         if len(customers) < facts.ahead_customers:

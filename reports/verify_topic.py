@@ -53,7 +53,7 @@ def topic_rows(
 ) -> TopicRows:
     """Return what counts of the topic and of the files beside it. erased_at: local seconds of a customer's mark."""
     reads, erasures = _lines(facts, partitions)
-    reads = [read for read in reads if not _is_erased(facts, read, erasures)]
+    reads = [read for read in reads if not _is_erased(facts, read, erasures.get(read.line.customer, ()))]
     reads = [read for read in reads if read.line.time > erased_at(read.line.customer)]
     reads = list(_in_horizon(facts, _not_ahead(facts, reads)))
     if facts.cutoff is not None:
@@ -88,18 +88,18 @@ def _count(found: TopicRows, seen: set[tuple[str, int]], facts: Facts, customer:
     found.rows[customer].append(row._replace(kept=young))
 
 
-def _lines(facts: Facts, partitions: Sequence[Partition]) -> tuple[list[_Read], list[tuple[str, int, int]]]:
-    """Return the lines of all partitions in their order, and erasures as (customer, partition, place among lines)."""
+def _lines(facts: Facts, partitions: Sequence[Partition]) -> tuple[list[_Read], dict[str, list[tuple[int, int]]]]:
+    """Return the lines of all partitions in their order, and customers' erasures as (partition, place among lines)."""
     reader = Reader(facts.timezone, facts.currency, (facts.today + 2) * DAY)
     reads: list[_Read] = []
-    erasures = []
+    erasures = defaultdict[str, list[tuple[int, int]]](list)
     for partition in partitions:
         for record in partition.before:
             found = reader.read(record.offset, record.timestamp, record.value)
             if not isinstance(found, Line | Erase) or partition.number not in homes(facts, found.customer):
                 continue
             if isinstance(found, Erase):
-                erasures.append((found.customer, partition.number, len(reads)))
+                erasures[found.customer].append((partition.number, len(reads)))
             elif record.offset not in partition.before_dead:
                 reads.append(_Read(partition.number, len(reads), record.timestamp, found))
     return reads, erasures
@@ -113,14 +113,12 @@ def homes(facts: Facts, customer: str) -> list[int]:
     return [hashed % count for count in (facts.partitions, *facts.former)]
 
 
-def _is_erased(facts: Facts, read: _Read, erasures: Sequence[tuple[str, int, int]]) -> bool:
-    """Say whether an erasure in the log took a line: it came after it, or stands in the partition he moved to."""
-    for customer, partition, place in erasures:
-        if customer != read.line.customer:
-            continue
+def _is_erased(facts: Facts, read: _Read, erasures: Sequence[tuple[int, int]]) -> bool:
+    """Say whether one of his erasures took a line: it came after it, or stands in the partition he moved to."""
+    for partition, place in erasures:
         if read.partition == partition and read.place < place:
             return True
-        if read.partition != partition and partition == homes(facts, customer)[0]:
+        if read.partition != partition and partition == homes(facts, read.line.customer)[0]:
             return True
     return False
 

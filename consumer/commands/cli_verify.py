@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from consumer.commands.cli_options import paths_or_default
-from consumer.commands.cli_output import Output, table
+from consumer.commands.cli_output import Output, Tell, table
 from consumer.commands.place import Place
 from consumer.commands.verify_source import Where, reading_of, verified
 from consumer.demo.recording import RecordedReader
@@ -32,7 +32,8 @@ REBOUND = "rebound"
 
 def run_verify(place: Place, files: HistoryFiles, output: Output) -> None:
     """Compare everything and print the verdict; exit with 1 on differences."""
-    found = judged(place, files, output.note)
+    with output.progress() as progress:
+        found = judged(place, files, output.note, progress)
     rows = [(d.bucket, d.partition, d.kind, str(d.expected)[:64], str(d.found)[:64]) for d in found.differences]
     columns = ["where", "partition>", "what", "expected", "found"]
     verdict = "nothing differs" if found.ok else "[red]differs[/red]"
@@ -45,8 +46,13 @@ def run_verify(place: Place, files: HistoryFiles, output: Output) -> None:
         raise typer.Exit(int(ExitCode.DIFFERENCES))
 
 
-def judged(place: Place, files: HistoryFiles, note: Callable[[str], None] | None = None) -> Verdict:
-    """Gather and compare. A customer's id is in the differences: they are for the one who runs this, not for logs."""
+def judged(
+    place: Place, files: HistoryFiles, note: Callable[[str], None] | None = None, tell: Tell = lambda *_: None
+) -> Verdict:
+    """Gather and compare. A customer's id is in the differences: they are for the one who runs this, not for logs.
+
+    tell: told (stage, done, of).
+    """
     settings = place.settings
     reading = reading_of(
         settings,
@@ -78,7 +84,7 @@ def judged(place: Place, files: HistoryFiles, note: Callable[[str], None] | None
     reader, committed = _read_from(place, binding.partitions)
     whole: Completeness | None = "whole" if isinstance(reader, RecordedReader) else None
     try:
-        return verified(Where(settings, client, reader, committed, whole), paths, reading, time.time())
+        return verified(Where(settings, client, reader, committed, whole), paths, reading, time.time(), tell)
     finally:
         reader.close()
 

@@ -1,19 +1,25 @@
 """Gather what `verify` compares: from Kafka or a recording, from Redis, from the history's files.
 
-    fences -> day log, states, marks, models -> input, output, dead letters -> fences again: nothing moved
+    fences, day logs, models, history -> a partition's states, marks, input, output, dead letters -> fences again
+                                      ^                                                                         |
+                                      +--------- the next partition, once the judge is done with this one ------+
 
-The judge itself (reports.verify) knows nothing of ours; this is its clerk, and knows where things lie.
+The judge itself (reports.verify) knows nothing of ours; this is its clerk, and knows where things lie. Fences that are
+as they were say that nothing moved. In memory are the history and one partition; where partitions were added, or the
+history was in the topic, what one of them says is about customers of others, and all are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from consumer.commands.cli_output import Tell
 from consumer.exits import ExitCode, Stop
 from consumer.partition import START, DayEntry, PartitionState, decode_state
 from consumer.ports import TopicReader
@@ -22,7 +28,7 @@ from consumer.settings import Settings
 from features.codec import SCHEMA_OF_MOVES
 from features.redis_generation import Binding, Former, read_binding, read_former
 from features.redis_store import RedisStore
-from features.store import InvalidKey
+from features.store import Fence, InvalidKey
 from features.transaction import DAY_SECONDS, today_in
 from models.bundle import Bundle, encode
 from models.redis_registry import RedisRegistry
@@ -31,16 +37,27 @@ from reports.verify import verify
 from reports.verify_history import Reading, read_history
 
 CHUNK = 5_000
-
+TOLD_EVERY = 10_000
+STEPS = 100
+"""Of each partition, for whoever looks at the progress."""
 
 Evidence = tuple[
     verify_input.Facts,
     verify_input.History,
     dict[int, bytes],
     list[verify_input.Partition],
-    list[verify_input.Chapter],
+    Sequence[verify_input.Chapter],
 ]
 """What `reports.verify.verify` takes, in its order."""
+
+_Opened = tuple[
+    verify_input.Facts,
+    verify_input.History,
+    dict[int, bytes],
+    Iterable[verify_input.Partition],
+    Sequence[verify_input.Chapter],
+]
+"""The same before its partitions are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +74,30 @@ class Where:
     completeness: verify_input.Completeness | None = None
 
 
-def verified(where: Where, files: Sequence[Path], reading: Reading, now: float) -> verify_input.Verdict:
-    """Gather and verify. Raises `Stop` where there is no state, or where it moves."""
-    return verify(*gather(where, files, reading, now))
+def verified(
+    where: Where, files: Sequence[Path], reading: Reading, now: float, tell: Tell = lambda *_: None
+) -> verify_input.Verdict:
+    """Gather and verify, a partition at a time. Raises `Stop` where there is no state, or where it moves.
+
+    tell: told (stage, done, of).
+    """
+    facts, history, models, partitions, chapters = _opened(where, files, reading, now, tell)
+    of = STEPS * facts.partitions
+
+    def told(judged: float) -> None:
+        tell("verifying", int(STEPS * judged), of)
+
+    return verify(facts, history, models, partitions, chapters, told)
 
 
 def gather(where: Where, files: Sequence[Path], reading: Reading, now: float) -> Evidence:
     """Return the evidence of a namespace at rest. files: the history's, () without one; now: POSIX seconds."""
+    facts, history, models, partitions, chapters = _opened(where, files, reading, now, lambda *_: None)
+    return facts, history, models, list(partitions), chapters
+
+
+def _opened(where: Where, files: Sequence[Path], reading: Reading, now: float, tell: Tell) -> _Opened:
+    """Return the evidence, its partitions yet to be read: each when it is asked for."""
     settings, client = where.settings, where.client
     binding = read_binding(client, settings.namespace)
     if binding is None:
@@ -73,23 +107,44 @@ def gather(where: Where, files: Sequence[Path], reading: Reading, now: float) ->
     former = read_former(client, settings.namespace, binding.generation)
     spans = [_spans(each, former[i - 1].epoch if i else 0) for i, each in enumerate(former)]
     since = former[-1].epoch if former else 0
-    live = [_Span(p, binding, decode_state(f.state), store.day_log(p), since) for p, f in before.items()]
-    partitions = [_partition(where, span, store) for span in live]
-    chapters = _chapters(where, former, spans, partitions, now)
-    if store.fences(range(binding.partitions)) != before:
-        raise Stop(ExitCode.USAGE, "a worker is at work, and what is compared must stand still: stop it, then verify")
+    live = [_Span(p, binding, decode_state(f.state), _entries(store.day_log(p)), since) for p, f in before.items()]
+    partitions: Iterable[verify_input.Partition] = _at_rest(where, live, store, before, tell)
+    chapters: Sequence[verify_input.Chapter] = ()
+    if former:
+        partitions = list(partitions)
+        chapters = _chapters(where, former, spans, partitions, now)
+        if where.completeness is None:
+            chapters, partitions = _as_complete(chapters, partitions)
     facts = facts_of(settings, binding, now, spans[-1] if spans else ())
-    if chapters and where.completeness is None:
-        chapters, partitions = _as_complete(chapters, partitions)
     registry = RedisRegistry(client, settings.namespace, binding.generation)
-    every = [*partitions, *(partition for chapter in chapters for partition in chapter.partitions)]
-    versions = sorted({entry.version for partition in every for entry in partition.days})
+    versions = sorted({entry.version for span in (*live, *chain(*spans)) for entry in span.days})
     models = {version: encode(bundle) for version in versions if (bundle := _readable(registry, version)) is not None}
     first = former[0].binding if former else binding
     cutoff = None if first.from_topic is not None else binding.cutoff  # beside a topic every id was compared
     ids_from = 0 if cutoff is None else cutoff // DAY_SECONDS - settings.dedupe_days
-    rows = read_history(files, reading, binding.cutoff, ids_from) if files else verify_input.History()
+    rows = verify_input.History()
+    if files:
+        tell("reading the history", 0, 1)
+        rows = read_history(files, reading, binding.cutoff, ids_from)
+        tell("reading the history", 1, 1)
     return facts, rows, models, partitions, chapters
+
+
+def _at_rest(
+    where: Where, live: Sequence[_Span], store: RedisStore, before: Mapping[int, Fence], tell: Tell
+) -> Iterator[verify_input.Partition]:
+    """Gather partitions one by one, and hold on to none of them. Raises `Stop` where anything has moved."""
+    of = STEPS * len(live)
+
+    def read(i: int, span: _Span) -> verify_input.Partition:
+        found = _partition(where, span, store, lambda share: tell("reading", int(STEPS * (i + share)), of))
+        if store.fences(range(len(live))) != before:
+            moves = "a worker is at work, and what is compared must stand still: stop it, then verify"
+            raise Stop(ExitCode.USAGE, moves)
+        tell("reading", STEPS * (i + 1), of)
+        return found
+
+    yield from map(read, range(len(live)), live)
 
 
 def _readable(registry: RedisRegistry, version: int) -> Bundle | None:
@@ -134,14 +189,18 @@ class _Span:
     number: int
     binding: Binding
     state: PartitionState
-    days: Sequence[bytes]
+    days: Sequence[DayEntry]
     since: int
     until: int | None = None
 
 
+def _entries(days: Iterable[bytes]) -> list[DayEntry]:
+    return [msgspec.json.decode(entry, type=DayEntry) for entry in days]
+
+
 def _spans(former: Former, since: int) -> list[_Span]:
     return [
-        _Span(p, former.binding, decode_state(state), days, since, former.epoch)
+        _Span(p, former.binding, decode_state(state), _entries(days), since, former.epoch)
         for p, (state, days) in enumerate(zip(former.states, former.days, strict=True))
     ]
 
@@ -178,16 +237,22 @@ def _as_complete(
     )
 
 
-def _partition(where: Where, span: _Span, store: RedisStore | None) -> verify_input.Partition:
-    """Gather one partition; store: None where its generation has ended, and only its topics tell of it."""
+def _partition(
+    where: Where, span: _Span, store: RedisStore | None, told: Callable[[float], None] = lambda _: None
+) -> verify_input.Partition:
+    """Gather one partition; store: None where its generation has ended, and only its topics tell of it.
+
+    told: the share of the input that is read.
+    """
     topics, reader, number, state = where.settings.topics, where.reader, span.number, span.state
     sweep, binding = state.sweep, span.binding
-    days = [msgspec.json.decode(entry, type=DayEntry) for entry in span.days]
+    days = span.days
     start = days[0].applied if days else state.applied
     earliest, end = reader.bounds(topics.input, number)
     first = max(start, earliest)
     stop = min(state.applied, end)
-    given = list(_records(reader, topics.input, number, first, stop))
+    told(0.0)
+    given = list(_records(reader, topics.input, number, first, stop, told))
     before_from = None if binding.from_topic is None else binding.from_topic[number]
     before = (
         [] if before_from is None else list(_records(reader, topics.input, number, max(before_from, earliest), start))
@@ -240,9 +305,13 @@ def _split(
     return own, moved
 
 
-def _records(reader: TopicReader, topic: str, number: int, first: int, stop: int) -> Iterator[verify_input.InputRecord]:
-    for record in reader.read(topic, number, first, stop) if first < stop else ():
-        yield verify_input.InputRecord(record.offset, record.timestamp, record.key, record.value)
+def _records(
+    reader: TopicReader, topic: str, number: int, first: int, stop: int, told: Callable[[float], None] = lambda _: None
+) -> Iterator[verify_input.InputRecord]:
+    for offset, timestamp, key, value, _ in reader.read(topic, number, first, stop) if first < stop else ():
+        if offset % TOLD_EVERY == 0:
+            told((offset - first) / (stop - first))
+        yield verify_input.InputRecord(offset, timestamp, key, value)
 
 
 def _states(store: RedisStore, number: int) -> Iterator[tuple[str, bytes]]:

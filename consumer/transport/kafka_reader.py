@@ -31,6 +31,7 @@ class KafkaReader:
             group_id=None,
             max_poll_records=5_000,
             max_partition_fetch_bytes=4 << 20,
+            fetch_max_wait_ms=20,  # what is asked next waits behind a fetch that the broker holds back at a log's end
         )
         self._uncommitted: Any | None = None
         """Sees what transactions in doubt have written; made when it is first asked for."""

@@ -7,7 +7,7 @@ planted where it would happen: in what the service did, or in what it stored and
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from struct import pack_into
 from typing import Any
@@ -579,3 +579,17 @@ def test_at_most_twenty_differences_are_spelled_out_and_all_are_counted(clean: E
     verdict = verify(facts, history, models, empty)
     assert len(verdict.differences) == 20
     assert verdict.state_differences == sum(len(part.states) for part in parts)
+
+
+def test_partitions_may_be_read_as_they_are_asked_for_each_once_the_one_before_is_judged(clean: Evidence) -> None:
+    facts, history, models, parts = clean
+    said: list[object] = []
+
+    def read() -> Iterator[Partition]:
+        for part in parts:
+            said.append(f"read {part.number}")
+            yield part
+
+    verdict = verify(facts, history, models, read(), told=said.append)
+    assert verdict == verify(facts, history, models, parts)
+    assert [each for each in said if each != 0.0] == ["read 0", 1, "read 1", 1.0, 2]

@@ -24,6 +24,7 @@ from features.redis_store import RedisStore
 from models.learner import learner_named
 from models.population import encode as encode_statistics
 from models.redis_registry import RedisRegistry
+from reports.verify import verify
 from tests.harness.bindings import a_binding
 from tests.harness.pure_run import FIRST, KEY, PureRun, Row
 from tests.harness.shop import RULES, busy_run, past
@@ -168,3 +169,28 @@ def test_the_days_begin_where_the_run_began(where: Where) -> None:
     facts, _, models, parts, _ = gather(where, [], reading_of(where.settings), now=NOW)
     assert facts.first_day == FIRST - 1 == parts[0].days[0].day
     assert set(models) >= {entry.version for part in parts for entry in part.days}
+
+
+def test_each_partition_is_judged_before_the_next_is_read_and_all_of_it_is_told(where: Where, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    files = [tmp_path / "history.csv"]
+    verdict = verified(where, files, reading_of(where.settings), NOW, lambda *what: told.append(what))
+    assert verdict == verify(*gather(where, files, reading_of(where.settings), NOW))
+    stages = [stage for stage, _, _ in told]
+    assert stages[:2] == ["reading the history"] * 2
+    assert stages.index("verifying") < len(stages) - 1 - stages[::-1].index("reading")
+    for stage in ("reading the history", "reading", "verifying"):
+        done = [done for each, done, _ in told if each == stage]
+        assert done == sorted(done)
+        assert (stage, done[-1]) == next((each, of) for each, _, of in told if each == stage)
+
+
+def test_a_state_that_moves_while_its_partitions_are_judged_is_noticed(where: Where, tmp_path: Path) -> None:
+    store = RedisStore(where.client, where.settings.namespace, GENERATION)
+
+    def meddle(stage: str, done: int, of: int) -> None:
+        if stage == "verifying" and done < of:
+            store.raise_epoch(1, store.fences([1])[1].epoch + 1)
+
+    with pytest.raises(Stop, match="stop it, then verify"):
+        verified(where, [tmp_path / "history.csv"], reading_of(where.settings), NOW, meddle)
