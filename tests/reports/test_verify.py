@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from struct import pack_into
+from struct import pack_into, unpack_from
 from typing import Any
 from zlib import crc32
 
@@ -19,13 +19,19 @@ import pytest
 from models.learner import learner_named
 from reports.verify import verify
 from reports.verify_input import Facts, History, OutputRecord, Partition, Verdict
+from reports.verify_states import read_state
 from tests.harness.pure_run import FIRST, Part, PureRun, line, model
 from tests.harness.shop import RULES, busy_run
 
 Evidence = tuple[Facts, History, dict[int, bytes], list[Partition]]
 
-SEGMENT, REVISION, NET = (6, "<H"), (24, "<I"), (44 + 8, "<q")
-"""Where a stored state has its segment, its revision and the net of its first order."""
+NARROW = 128
+"""Says in the second byte of a stored state that it is narrow; the rest of it counts the moves."""
+Field = tuple[tuple[int, str], tuple[int, str]]
+SEGMENT: Field = (6, "<H"), (4, "<H")
+REVISION: Field = (24, "<I"), (16, "<H")
+NET: Field = (44 + 8, "<q"), (26 + 8, "<i")
+"""Where a wide and a narrow state have the segment, the revision and the net of the first order."""
 
 
 def settled(seed: int = 5, **more: object) -> PureRun:
@@ -193,17 +199,21 @@ def test_a_skipped_sweep_is_found(how: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def two_customers(part: Partition) -> tuple[str, str]:
     """Return two customers with different labels."""
-    labels = {customer: int.from_bytes(blob[6:8], "little") for customer, blob in part.states.items()}
+    labels = {customer: number(blob, SEGMENT) for customer, blob in part.states.items()}
     first = min(labels)
     return first, next(customer for customer in sorted(labels) if labels[customer] != labels[first])
 
 
-def changed_state(blob: bytes, field: tuple[int, str], change: Callable[[int], int]) -> bytes:
+def number(blob: bytes, field: Field) -> int:
+    at, form = field[bool(blob[1] & NARROW)]
+    return int(unpack_from(form, blob, at)[0])
+
+
+def changed_state(blob: bytes, field: Field, change: Callable[[int], int]) -> bytes:
     """Return a state with one number changed and a right checksum."""
-    at, form = field
+    at, form = field[bool(blob[1] & NARROW)]
     body = bytearray(blob[:-4])
-    size = {"<H": 2, "<I": 4, "<q": 8}[form]
-    pack_into(form, body, at, change(int.from_bytes(body[at : at + size], "little", signed=form == "<q")))
+    pack_into(form, body, at, change(number(blob, field)))
     return bytes(body) + crc32(body).to_bytes(4, "little")
 
 
@@ -211,7 +221,7 @@ def test_two_swapped_stored_labels_are_found(clean: Evidence) -> None:
     facts, history, models, parts = clean
     a, b = two_customers(parts[0])
     states = dict(parts[0].states)
-    label_a, label_b = (int.from_bytes(states[c][6:8], "little") for c in (a, b))
+    label_a, label_b = (number(states[c], SEGMENT) for c in (a, b))
     states |= {
         a: changed_state(states[a], SEGMENT, lambda _: label_b),
         b: changed_state(states[b], SEGMENT, lambda _: label_a),
@@ -250,7 +260,7 @@ def edited(record: OutputRecord, **fields: object) -> OutputRecord:
 
 def test_a_skipped_revision_is_found_even_where_the_state_went_along(clean: Evidence) -> None:
     facts, history, models, parts = clean
-    customer = max(parts[0].states, key=lambda c: int.from_bytes(parts[0].states[c][24:28], "little"))
+    customer = max(parts[0].states, key=lambda c: number(parts[0].states[c], REVISION))
     output = list(parts[0].output)
     for i, record in enumerate(output):
         if record.key == customer.encode() and record.value and (n := json.loads(record.value)["revision"]) > 2:
@@ -341,17 +351,23 @@ def damage_state(part: Partition) -> Partition:
     return replace(part, states=dict(part.states) | {first: part.states[first][:-1] + b"?"})
 
 
+def has_records(blob: bytes) -> bool:
+    state = read_state(blob)
+    return not isinstance(state, str) and bool(state.records)
+
+
 def move_money(part: Partition) -> Partition:
-    rich = next(c for c, blob in sorted(part.states.items()) if int.from_bytes(blob[2:4], "little"))
+    rich = next(c for c, blob in sorted(part.states.items()) if has_records(blob))
     return replace(part, states=dict(part.states) | {rich: changed_state(part.states[rich], NET, lambda n: n + 1)})
 
 
-MOVE = 17
+MOVE = 11
+"""Bytes of a move in a narrow state."""
 
 
 def mover(part: Partition) -> tuple[str, bytes]:
     """Return a customer with several moves, and his state's bytes before the checksum."""
-    customer = next(c for c, blob in sorted(part.states.items()) if blob[1] > 1)
+    customer = next(c for c, blob in sorted(part.states.items()) if blob[1] > NARROW + 1)
     return customer, part.states[customer][:-4]
 
 
@@ -366,7 +382,7 @@ def move_by_another_cause(part: Partition) -> Partition:
 
 def forget_a_move(part: Partition) -> Partition:
     customer, body = mover(part)
-    first = len(body) - MOVE * body[1]
+    first = len(body) - MOVE * (body[1] - NARROW)
     return with_body(part, customer, body[:1] + bytes([body[1] - 1]) + body[2:first] + body[first + MOVE :])
 
 
