@@ -451,7 +451,7 @@ def _check(index: int, blob: bytes) -> None:
 def _check_forms(present: Ints, narrow: npt.NDArray[np.bool_], states: States) -> None:
     """Refuse what is wide and would fit the narrow form: a state has one form."""
     wide = present[~narrow & (states.heads["schema"][present] >= SCHEMA_OF_NARROW)]
-    if len(wide) and (fitting := wide[_fits(states)[wide]]).size:
+    if len(wide) and (fitting := wide[_fits(_taken(states, wide, SCHEMA_OF_NARROW))]).size:
         raise InvalidState(int(fitting[0]), "it is written wide, and all that it says fits the narrow form")
 
 

@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from consumer.exits import ExitCode
+from consumer.partition import Rules
 from consumer.service import explain
 from features import codec
-from features.codec import SCHEMA, NewerSchema
+from features.codec import NARROW_BIT, SCHEMA, SCHEMA_OF_NARROW, NewerSchema
 from features.store import Orders, StoreUnavailable
 from reports.verify import verify
 from tests.consumer.test_worker_outages import listened, turns
@@ -99,3 +100,19 @@ def test_a_state_of_a_newer_schema_ends_the_worker_and_pauses_nothing(monkeypatc
     with pytest.raises(NewerSchema):
         turns(older, 500)
     assert heard.told == []
+
+
+def test_an_upgrade_writes_states_anew_as_customers_come_by_and_those_beside_them_are_read_as_they_are() -> None:
+    world = World(max_poll_records=20, rules=Rules(horizon_days=60, clock="event", schema=SCHEMA_OF_NARROW - 1))
+    world.publish(*between(LINES, 0, 6))
+    worker = world.settle()
+    assert {blob[0] for blob in world.customers().values()} == {SCHEMA_OF_NARROW - 1}
+    world.lose(worker)
+    world.rules = replace(world.rules, schema=SCHEMA_OF_NARROW)
+    world.publish(*between(LINES, 6, 7))
+    worker = world.settle()
+    forms = {(blob[0], bool(blob[1] & NARROW_BIT)) for blob in world.customers().values()}
+    assert forms == {(SCHEMA_OF_NARROW - 1, False), (SCHEMA_OF_NARROW, True)}
+    world.publish(*between(LINES, 7, 12))
+    world.settle(worker)
+    assert verify(*evidence(world)).ok
