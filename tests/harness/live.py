@@ -32,6 +32,7 @@ from consumer.transport.kafka_python_transport import KafkaReader
 from consumer.transport.kafka_writer import EventWriter
 from features.redis_generation import read_binding
 from features.redis_store import RedisStore
+from features.store import StoreUnavailable
 from features.transaction import EPOCH_ORDINAL
 from tests.harness.commands import Inside, Shell
 from tests.harness.forked import REPOSITORY, Forked, fork
@@ -187,7 +188,10 @@ class Live:
 
     def settled(self) -> bool:
         """Say whether all input is applied, all days are swept and Kafka has Redis' last commit."""
-        fences = self.store().fences(range(self.partitions))
+        try:
+            fences = self.store().fences(range(self.partitions))
+        except StoreUnavailable:  # a cluster that comes back is at first not there for good
+            return False
         with admin(self.kafka) as asked:
             committed = asked.group_offsets(self.settings.group_id, self.settings.transactions_topic)
         days = set()
