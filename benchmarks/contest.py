@@ -250,13 +250,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", default=",".join(DEFAULT), help=f"of {', '.join(CONTESTANTS)}")
     parser.add_argument("--events", type=int, default=1_000_000, help="measured events")
+    parser.add_argument("--customers", type=int, default=100_000, help="and as many events to warm up with")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument(
         "--quick", action="store_true", help="few events, for the tests: no figure of it means anything"
     )
     given = parser.parse_args()
-    stream = Stream(4_000, 2_000, 1_000) if given.quick else Stream(given.events)
+    stream = Stream(4_000, 2_000, 1_000) if given.quick else Stream(given.events, given.customers, given.customers)
     contestants = chosen(given.peers.split(","))
     words = {each.name: command(each) for each in contestants}
     about = machine()

@@ -49,10 +49,10 @@ def parts(peers: bool) -> list[Part]:
             Part("history", ("benchmarks.bootstrapping",)),
         ]
     return [
-        Part("throughput", ("benchmarks.contest", "--events", "300000")),
-        Part("latency", ("benchmarks.latency", "--seconds", "15", "--customers", "200000")),
+        Part("throughput", ("benchmarks.contest", "--events", "200000", "--customers", "50000")),
+        Part("latency", ("benchmarks.latency", "--seconds", "10", "--customers", "100000")),
         Part("growth", ("benchmarks.growth", "--sizes", "10000", "100000", "--events", "100000", *history)),
-        Part("workers", ("benchmarks.workers", "--events", "100000")),
+        Part("workers", ("benchmarks.workers", "--events", "100000", "--customers", "20000")),
         Part("bootstrap", ("benchmarks.bootstrapping", "--rows", "2000000", "--customers", "200000")),
     ]
 

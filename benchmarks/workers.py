@@ -134,17 +134,17 @@ def rates(arena: Arena, content: Content, directory: Path, client: str, count: i
         began, before = time.monotonic(), workers.applied()
         busy = [cpu_s(worker.pid) for worker in workers.workers]
         workers.wait(lambda: sum(workers.applied()) >= total)
-        seconds, owners = time.monotonic() - began, workers.owners()
-        done = [last - first for first, last in zip(before, workers.applied(), strict=True)]
+        seconds, owners, applied = time.monotonic() - began, workers.owners(), workers.applied()
+        done = sum(applied) - sum(before)
         spent = [cpu_s(worker.pid) - was for worker, was in zip(workers.workers, busy, strict=True)]
         workers.end()
         workers.check()
     return {
         "workers": count,
-        "events_s": round(sum(done) / seconds),
-        "cpu_us": round(1e6 * sum(spent) / sum(done), 2),
+        "events_s": round(done / seconds),
+        "cpu_us": round(1e6 * sum(spent) / done, 2),
         "shares": sorted(
-            round(sum(n for p, n in enumerate(done) if owners.get(p) == member) / sum(done), 3)
+            round(sum(n for p, n in enumerate(applied) if owners.get(p) == member) / sum(applied), 3)
             for member in set(owners.values())
         ),
     }
