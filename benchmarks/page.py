@@ -170,6 +170,6 @@ def _bootstrap(found: Found) -> Iterator[str]:
 def _origin(found: Found) -> str:
     about = found["machine"]
     return (
-        f"{found['made']}, `{found['command']}`, {found['seconds']} s. {about['cpu']}, {about['cores']} cores, "
+        f"{found['made']}, `{found['command']}`, {found['took_s']} s. {about['cpu']}, {about['cores']} cores, "
         f"{about['memory_gb']} GB, Python {about['python']}; load before {about['load_before'][0]}."
     )

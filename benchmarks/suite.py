@@ -91,7 +91,7 @@ def main() -> None:
             continue
         told = {
             "made": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "seconds": round(time.monotonic() - began),
+            "took_s": round(time.monotonic() - began),
             "command": f"python -m {' '.join(part.words)}".replace(str(REPOSITORY) + os.sep, ""),
             "machine": about,
         }

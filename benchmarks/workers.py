@@ -220,6 +220,8 @@ def pauses(arena: Arena, content: Content, directory: Path, client: str) -> Row:
         with sending(arena, content):
             workers.start()
             workers.wait(lambda: workers.sizes() == [PARTITIONS])
+            total = content.stream.warm_up + content.stream.events  # with it the day has turned, and all are swept
+            workers.wait(lambda: sum(workers.applied()) > total + RATE)
             for what, change in (("join", _join), ("leave", _leave), ("join_again", _join), ("kill", _kill)):
                 time.sleep(STEADY_S)
                 found[what] = _watched(workers, change)

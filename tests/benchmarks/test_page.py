@@ -9,7 +9,7 @@ from benchmarks.floors import contest, growth, workers
 from benchmarks.page import PAGE, RESULTS, written
 
 MACHINE = {"cpu": "A processor", "cores": 2, "memory_gb": 23.4, "python": "3.11.7", "load_before": [0.5, 1, 2]}
-ORIGIN = {"made": "2024-03-01T10:00:00Z", "command": "python -m benchmarks.x", "seconds": 7, "machine": MACHINE}
+ORIGIN = {"made": "2024-03-01T10:00:00Z", "command": "python -m benchmarks.x", "took_s": 7, "machine": MACHINE}
 
 
 def entry(events_s: float, cpu_us: float, **more: Any) -> dict[str, Any]:
