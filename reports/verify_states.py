@@ -11,16 +11,18 @@ import struct
 from typing import Final, NamedTuple
 from zlib import crc32
 
-_HEAD: Final = struct.Struct("<BBHHHHHiiiIIIq")
-_RECORD: Final = struct.Struct("<QqqiHH")
-_SEEN: Final = struct.Struct("<Qi")
-_MOVE: Final = struct.Struct("<IiIHHB")
-_NARROW: Final = 0x80
+
+class _Form(NamedTuple):
+    head: struct.Struct
+    record: struct.Struct
+    seen: struct.Struct
+    move: struct.Struct
+
+
+_WIDE: Final = _Form(*map(struct.Struct, ("<BBHHHHHiiiIIIq", "<QqqiHH", "<Qi", "<IiIHHB")))
+_NARROW: Final = _Form(*map(struct.Struct, ("<BBHHHHHHHHHHi", "<QihHB", "<QH", "<HHHHHB")))
+_NARROW_BIT: Final = 0x80
 """This bit of the second byte says that a state of schema 3 is narrow."""
-_NARROW_HEAD: Final = struct.Struct("<BBHHHHHHHHHHi")
-_NARROW_RECORD: Final = struct.Struct("<QihHB")
-_NARROW_SEEN: Final = struct.Struct("<QH")
-_NARROW_MOVE: Final = struct.Struct("<HHHHHB")
 _STATISTICS: Final = struct.Struct("<BBHHH")
 SCHEMAS = (1, 2, 3)
 """State schemas that are known; later ones than the first keep moves."""
@@ -38,7 +40,7 @@ class Record(NamedTuple):
     units: int
     day: int
     lines: int
-    orders: int
+    orders: int = 0
 
 
 class Move(NamedTuple):
@@ -70,17 +72,22 @@ class State(NamedTuple):
 
 def read_state(data: bytes) -> State | str:
     """Return the state, or what is wrong with its bytes."""
-    if len(data) < _NARROW_HEAD.size + 4 or crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
+    if len(data) < _NARROW.head.size + 4 or crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
         return "the bytes are damaged"
-    if data[0] >= 3 and data[1] & _NARROW:
-        return _narrow(data)
-    if len(data) < _HEAD.size + 4:
+    form = _NARROW if data[0] >= 3 and data[1] & _NARROW_BIT else _WIDE
+    head, record, seen, move = form
+    if len(data) < head.size + 4:
         return "the bytes are damaged"
-    schema, moves, records, seen, segment, previous, _, *days, revision, _, _, past_net = _HEAD.unpack_from(data)
-    first, last, entered = days
-    middle = _HEAD.size + records * _RECORD.size
-    end = middle + seen * _SEEN.size
-    if schema not in SCHEMAS or len(data) != end + moves * _MOVE.size + 4 or (schema == 1 and moves):
+    schema, moves, *counts, segment, previous, _, first, last, entered, revision, _, _, past_net = head.unpack_from(
+        data
+    )
+    moves -= _NARROW_BIT if form is _NARROW else 0
+    end = len(data) - 4 - moves * move.size
+    middle = end - counts[-1] * seen.size
+    records, rest = divmod(middle - head.size, record.size)
+    # Only a wide head says how many records there are; of a narrow state it is what there is room for.
+    fits = rest == 0 and records >= 0 and counts[:-1] in ([], [records])
+    if schema not in SCHEMAS or not fits or (schema == 1 and moves):
         return f"schema {schema} or {len(data)} bytes do not fit"
     return State(
         segment,
@@ -90,36 +97,9 @@ def read_state(data: bytes) -> State | str:
         entered,
         revision,
         past_net,
-        tuple(Record(*found) for found in _RECORD.iter_unpack(data[_HEAD.size : middle])),
-        tuple(_SEEN.iter_unpack(data[middle:end])),
-        tuple(_move(*found) for found in _MOVE.iter_unpack(data[end:-4])),
-        schema,
-    )
-
-
-def _narrow(data: bytes) -> State | str:
-    schema, second, seen, segment, previous, _, first, last, entered, revision, _, _, past_net = (
-        _NARROW_HEAD.unpack_from(data)
-    )
-    moves = second - _NARROW
-    end = len(data) - 4 - moves * _NARROW_MOVE.size
-    middle = end - seen * _NARROW_SEEN.size
-    if schema not in SCHEMAS or middle < _NARROW_HEAD.size or (middle - _NARROW_HEAD.size) % _NARROW_RECORD.size:
-        return f"schema {schema} or {len(data)} bytes do not fit"
-    return State(
-        segment,
-        previous,
-        first,
-        last,
-        entered,
-        revision,
-        past_net,
-        tuple(
-            Record(order, net, units, day, lines, 0)
-            for order, net, units, day, lines in _NARROW_RECORD.iter_unpack(data[_NARROW_HEAD.size : middle])
-        ),
-        tuple(_NARROW_SEEN.iter_unpack(data[middle:end])),
-        tuple(_move(*found) for found in _NARROW_MOVE.iter_unpack(data[end:-4])),
+        tuple(Record(*found) for found in record.iter_unpack(data[head.size : middle])),
+        tuple(seen.iter_unpack(data[middle:end])),
+        tuple(_move(*found) for found in move.iter_unpack(data[end:-4])),
         schema,
     )
 
