@@ -573,31 +573,30 @@ class Worker:
     def _is_written(self, lane: Lane, failure: StoreError | None) -> bool:
         """Say whether a lane's script succeeded; where it did not, let the lane do what the failure asks for."""
         assert lane.prepared is not None
-        try:
-            if failure is not None:
+        match failure:
+            case None:
+                if lane.blocked is not None:
+                    lane.blocked = None
+                    self._observer.resumed(lane.partition)
+                lane.seen_at = self._elapsed()
+                self._observer.written(lane.partition)
+                self._crash_point("after_commit")
+                if lane.prepared.commit.begins or not lane.prepared.decision.state.sweep.ended:
+                    self._crash_point("mid_sweep")
+            case SlotMoving():
+                self._wait_for_slot(lane, failure)
+            case StoreUnavailable():
+                # The outcome is unknown: the very same commit is tried again, which is safe (A2).
+                self._store_failed(f"committing partition {lane.partition}", failure)
+            case Fenced() | OutOfStep():
+                self._observer.trouble(f"committing partition {lane.partition}", failure)
+                self._abandon([lane])
+            case InvalidKey():
+                lane.prepared = None
+                self._block(lane, str(failure))
+            case _:
                 raise failure
-        except SlotMoving as error:
-            self._wait_for_slot(lane, error)
-        except StoreUnavailable as error:
-            # The outcome is unknown: the very same commit is tried again, which is safe (A2).
-            self._store_failed(f"committing partition {lane.partition}", error)
-        except (Fenced, OutOfStep) as error:
-            self._observer.trouble(f"committing partition {lane.partition}", error)
-            self._abandon([lane])
-        except InvalidKey as error:
-            lane.prepared = None
-            self._block(lane, str(error))
-        else:
-            if lane.blocked is not None:
-                lane.blocked = None
-                self._observer.resumed(lane.partition)
-            lane.seen_at = self._elapsed()
-            self._observer.written(lane.partition)
-            self._crash_point("after_commit")
-            if lane.prepared.commit.begins or not lane.prepared.decision.state.sweep.ended:
-                self._crash_point("mid_sweep")
-            return True
-        return False
+        return failure is None
 
     def _keeps_model(self, lane: Lane) -> bool:
         """Let no state name a model that the registry lost meanwhile (C7); a lane that does so begins anew."""
