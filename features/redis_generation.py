@@ -21,7 +21,7 @@ import msgspec
 
 from features.orders import binding_key
 from features.redis_index import FIELD, SCHEMA_OF_BUCKETS, bucket_of, buckets_for
-from features.redis_store import Client, Keys, checksum, guarded
+from features.redis_store import Client, Keys, checksum, guarded, read_buckets
 from features.store import StoreRefused
 
 CHUNK = 2_000
@@ -157,8 +157,7 @@ class GenerationLoader:
     def _buckets_of(self, partition: int) -> int:
         """Return how many buckets a partition has, which another loader may have decided."""
         if partition not in self._buckets:
-            found = guarded(lambda: self._redis.hget(self._keys.of(partition, "fence"), FIELD))
-            self._buckets[partition] = int(found or 1)
+            self._buckets[partition] = read_buckets(self._redis, self._keys, partition)
         return self._buckets[partition]
 
     def _unlink(self, keys: Sequence[bytes]) -> None:

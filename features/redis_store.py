@@ -211,6 +211,20 @@ class Keys:
         return self.of(partition, bucket_name(bucket, buckets))
 
 
+def read_buckets(client: Client, keys: Keys, partition: int) -> int:
+    """Ask how many buckets a partition's order lies in. Raises `InvalidKey`, `StoreError`."""
+    key = keys.of(partition, "fence")
+    found: Any = guarded(lambda: client.hget(key, FIELD), key)
+    return _number_of_buckets(found, key)
+
+
+def _number_of_buckets(found: bytes | None, fence: bytes) -> int:
+    number = 1 if found is None else int(found) if found.isdigit() and len(found) <= 9 else 0
+    if number.bit_count() != 1:
+        raise InvalidKey(fence.decode(), "its number of buckets is none of ours")
+    return number
+
+
 class RedisStore:
     """Implements `features.store.Store`."""
 
@@ -246,7 +260,7 @@ class RedisStore:
                     replaced=generation not in (None, self._generation),
                 )
             fences[partition] = self._checked(partition, *found[:-1])
-            self._buckets[partition] = self._number(partition, found[-1])
+            self._buckets[partition] = _number_of_buckets(found[-1], self.keys.of(partition, "fence"))
         return fences
 
     def _checked(
@@ -265,17 +279,9 @@ class RedisStore:
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its checksum does not match")
         return Fence(int(epoch), last.decode(), parent.decode(), state, (owner or b"").decode("utf-8", "replace"))
 
-    def _number(self, partition: int, found: bytes | None) -> int:
-        """Return a number of buckets as stored. Raises `InvalidKey`."""
-        number = 1 if found is None else int(found) if found.isdigit() and len(found) <= 9 else 0
-        if number.bit_count() != 1:
-            raise InvalidKey(self.keys.of(partition, "fence").decode(), "its number of buckets is none of ours")
-        return number
-
     def _buckets_of(self, partition: int) -> int:
         if partition not in self._buckets:
-            key = self.keys.of(partition, "fence")
-            self._buckets[partition] = self._number(partition, guarded(lambda: self._redis.hget(key, FIELD), key))
+            self._buckets[partition] = read_buckets(self._redis, self.keys, partition)
         return self._buckets[partition]
 
     def orders(self) -> Orders:
