@@ -55,6 +55,16 @@ def _put_state(store: RedisStore, partition: int) -> None:
     client.set(store.keys.generation(partition), "1")
 
 
+def _two_partitions(client: Any, namespace: str) -> RedisStore:
+    """Return a store of partitions 0 and 1, both taken over."""
+    _loaded(client, namespace, "1")
+    store = RedisStore(client, namespace, "1")
+    _put_state(store, 1)
+    for partition in range(2):
+        store.raise_epoch(partition, 1)
+    return store
+
+
 def _binding(generation: str) -> Binding:
     return a_binding(partitions=1, generation=generation)
 
@@ -366,22 +376,14 @@ class TestRedisAlone:
 
     def test_a_server_that_forgot_its_scripts_is_given_them_again(self, each_redis: str, namespace: str) -> None:
         client = connect(each_redis)
-        _loaded(client, namespace, "1")
-        store = RedisStore(client, namespace, "1")
-        _put_state(store, 1)
-        for partition in range(2):
-            store.raise_epoch(partition, 1)
+        store = _two_partitions(client, namespace)
         client.script_flush()
         assert store.commit_each({0: FIRST, 1: FIRST}) == {}
         assert {fence.last for fence in store.fences([0, 1]).values()} == {"1:1"}
 
     def test_of_several_commits_the_one_with_a_damaged_key_fails(self, each_redis: str, namespace: str) -> None:
         client = connect(each_redis)
-        _loaded(client, namespace, "1")
-        store = RedisStore(client, namespace, "1")
-        _put_state(store, 1)
-        for partition in range(2):
-            store.raise_epoch(partition, 1)
+        store = _two_partitions(client, namespace)
         key = store.keys.of(1, "outbox")
         client.delete(key)
         client.hset(key, "not", "ours")
