@@ -10,7 +10,6 @@ two it can be stopped, killed and started again on the same port with the same d
 """
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -34,6 +33,7 @@ from testcontainers.core.container import DockerContainer
 
 from consumer.transport.child import Child, free_port
 from tests.harness.frozen import until_stopped
+from tests.harness.made_once import made_once
 
 IMAGE = "apache/kafka:4.1.0"
 OLDEST_JAVA = 17
@@ -365,26 +365,17 @@ def answers(bootstrap: str) -> bool:
 
 
 def copied_jars() -> Path:
-    """The folder with the broker's jars; Maven copies them there the first time (43 MB, about ten seconds).
+    """The folder with the broker's jars; Maven copies them there the first time (43 MB, about ten seconds)."""
+    return made_once(jars_of_the_pom(), _copy_jars)
 
-    Whoever comes meanwhile waits for that one copy: of two, the later would take the earlier from under its Java.
-    """
-    libs = jars_of_the_pom()
-    JARS.mkdir(parents=True, exist_ok=True)
-    with (JARS / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if libs.exists():
-            return libs
-        arriving = JARS / "arriving"  # a copy cut short is never taken for whole
-        shutil.rmtree(arriving, ignore_errors=True)
-        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-        done = subprocess.run(
-            [*command, f"-DoutputDirectory={arriving}"], capture_output=True, text=True, timeout=600, check=False
-        )
-        if done.returncode:
-            raise BrokerUnavailableError(f"Maven could not fetch the broker's jars:\n{done.stdout[-2000:]}")
-        arriving.rename(libs)
-    return libs
+
+def _copy_jars(folder: Path) -> None:
+    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    done = subprocess.run(
+        [*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True, timeout=600, check=False
+    )
+    if done.returncode:
+        raise BrokerUnavailableError(f"Maven could not fetch the broker's jars:\n{done.stdout[-2000:]}")
 
 
 def jars_of_the_pom() -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-import uuid
-from contextlib import suppress
 from pathlib import Path
+
+from tests.harness.made_once import made_once
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = REPOSITORY / "contracts" / "examples" / "java"
@@ -30,17 +30,16 @@ def class_path() -> str:
         raise JavaUnavailableError(UNAVAILABLE)
     files = [SOURCES / "pom.xml", *sorted((SOURCES / "src").rglob("*.java"))]
     built = BUILT / hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
-    if not built.exists():
-        arriving = built.with_name(uuid.uuid4().hex)  # a build cut short, or one beside ours, is never taken for whole
-        shutil.copytree(SOURCES, arriving, ignore=shutil.ignore_patterns("target"))
-        command = ["mvn", "-q", "-B", "-f", str(arriving / "pom.xml"), "package"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_S, check=False)
-        if done.returncode:
-            raise JavaUnavailableError(f"Maven could not build the example:\n{done.stdout[-2000:]}")
-        with suppress(OSError):  # somebody else was first: theirs is the same
-            arriving.rename(built)
-    target = built / "target"
+    target = made_once(built, _build) / "target"
     return f"{target / 'classes'}:{target / 'libs'}/*"
+
+
+def _build(folder: Path) -> None:
+    shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns("target"))
+    command = ["mvn", "-q", "-B", "-f", str(folder / "pom.xml"), "package"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_S, check=False)
+    if done.returncode:
+        raise JavaUnavailableError(f"Maven could not build the example:\n{done.stdout[-2000:]}")
 
 
 def run(bootstrap: str, topic: str) -> str:
