@@ -16,7 +16,7 @@ from consumer.lane import Lane
 from consumer.messages import Outbox, decode_outbox, encode_outbox
 from consumer.partition import Gap, PartitionState, decode_state, encode_state
 from consumer.plan import Parts, Plan
-from consumer.ports import Committed, InputRecord, Membership, RetentionGap
+from consumer.ports import Committed, InputRecord, LogCutShort, Membership, RetentionGap
 from consumer.publication import output_records
 from consumer.recovery import Claim, Found, Verdict, judge, new_epoch, parse_commit_id, tail_of
 from features.store import Commit, InvalidKey, OutOfStep
@@ -138,11 +138,7 @@ class Takeover:
         if applied < earliest and not self._skip_lost_input:
             raise Stop(ExitCode.INPUT_LOST, lost_input(RetentionGap(partition, applied, earliest)))
         if applied > end:
-            raise Stop(
-                ExitCode.TOPOLOGY,
-                f"partition {partition}: offset {applied} was applied but the log ends at {end}: the topic "
-                f"{self._topics.input} is not the one that this state was made from",
-            )
+            raise another_log(LogCutShort(self._topics.input, partition, applied, end))
         return earliest
 
     def _lane(self, partition: int, claim: Claim, last: str, state: PartitionState) -> Lane:
@@ -171,6 +167,11 @@ def lost_input(gap: RetentionGap) -> str:
         f"{gap}; a history brings them back (`segmenter bootstrap --replace`), `segmenter run --on-input-loss=skip` "
         "goes on without them; see docs/operations.md, exit code 3"
     )
+
+
+def another_log(error: LogCutShort) -> Stop:
+    """Return how to end where the log is not the one that the state was made from."""
+    return Stop(ExitCode.TOPOLOGY, f"{error}; see docs/operations.md, exit code 4")
 
 
 def _lost(partition: int, found: Found) -> str:

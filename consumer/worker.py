@@ -45,7 +45,7 @@ from consumer.ports import (
 from consumer.preparation import Decider, Group, as_commit, concerned
 from consumer.publication import output_records
 from consumer.step import Decision, refuse_foreign
-from consumer.takeover import Takeover, lost_input
+from consumer.takeover import Takeover, another_log, lost_input
 from consumer.watch import Watch
 from consumer.watchdog import Remedy, Watchdog
 from features.codec import SCHEMA, InvalidState, NewerSchema
@@ -247,7 +247,7 @@ class Worker:
             self._abandon([lane for lane in lanes.values() if lane.partition == gap.partition])
             records = {}
         except LogCutShort as error:  # the new topic's id may not have been heard of yet
-            raise Stop(ExitCode.TOPOLOGY, f"{error}; see docs/operations.md, exit code 4") from error
+            raise another_log(error) from error
         except TransportError as error:
             facts = source.facts()
             if not error.retriable and (facts is None or facts.partitions):
@@ -660,7 +660,7 @@ class Worker:
                 lane.done(prepared.piece)
             lane.last = prepared.commit.id
             lane.state, lane.statistics, lane.prepared = decision.state, decision.statistics, None
-            self._observer.committed(lane.partition, decision, ended - written)
+            self._observer.committed(lane.partition, decision)
 
     def _publish(self, lanes: Sequence[Lane]) -> tuple[int, TransportError | None]:
         """Write one transaction for all lanes (A3). On failure all our lanes are taken over anew (A4).

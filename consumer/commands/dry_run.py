@@ -138,9 +138,8 @@ class _Watch(Silence):
         self.commits = 0
         self.decisions: dict[int, Decision] = {}
 
-    def committed(self, partition: int, decision: Decision, seconds: float) -> None:
+    def committed(self, partition: int, decision: Decision) -> None:
         """Note it."""
-        del seconds
         self.commits += 1
         self.decisions[partition] = decision
 

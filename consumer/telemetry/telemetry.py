@@ -96,9 +96,8 @@ class Telemetry:
         """Note that an outbox waits."""
         self._unpublished.setdefault(partition, self._now())
 
-    def committed(self, partition: int, decision: Decision, seconds: float) -> None:
+    def committed(self, partition: int, decision: Decision) -> None:
         """Note where the partition stands; say when a day has turned, now and then how much was done."""
-        del seconds
         self._unpublished.pop(partition, None)
         before = self.partitions.get(partition)
         state = decision.state

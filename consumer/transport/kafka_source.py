@@ -59,6 +59,8 @@ class SourceTuning:
 
     max_poll_records: too low and each commit carries few events; too high and a batch outlasts `max_poll_interval_s`.
     max_partition_fetch_bytes: memory is this times the partitions; too low and each poll waits for the broker.
+    fetch_wait_s: so long a broker may hold back a fetch that finds nothing, and whatever is asked of it waits behind
+        that fetch; too low and an idle worker does nothing but ask.
     session_timeout_s: too low and a pause of the process costs its partitions; too high and they wait for a dead one.
     max_poll_interval_s: how long one batch may take before the member leaves the group by itself.
     rebalance_wait_s: how much longer than asked a poll may last while the group is being rearranged.
@@ -69,6 +71,7 @@ class SourceTuning:
     max_poll_records: int = 20_000
     max_partition_fetch_bytes: int = 4 << 20
     fetch_max_bytes: int = 32 << 20
+    fetch_wait_s: float = 0.1
     session_timeout_s: float = 20.0
     max_poll_interval_s: float = 120.0
     rebalance_wait_s: float = 5.0
@@ -107,6 +110,7 @@ class KafkaSource:
             max_poll_records=self._tuning.max_poll_records,
             max_partition_fetch_bytes=self._tuning.max_partition_fetch_bytes,
             fetch_max_bytes=self._tuning.fetch_max_bytes,
+            fetch_max_wait_ms=int(self._tuning.fetch_wait_s * 1000),
             session_timeout_ms=int(self._tuning.session_timeout_s * 1000),
             heartbeat_interval_ms=int(min(1.0, self._tuning.session_timeout_s / 3) * 1000),  # by it a rebalance is seen
             max_poll_interval_ms=int(self._tuning.max_poll_interval_s * 1000),

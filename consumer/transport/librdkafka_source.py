@@ -130,7 +130,7 @@ class LibrdkafkaSource:
             "fetch.max.bytes": tuning.fetch_max_bytes,
             "queued.min.messages": _AHEAD * tuning.max_poll_records,
             "queued.max.messages.kbytes": tuning.fetch_max_bytes >> 10,
-            "fetch.wait.max.ms": 100,  # what is asked of a broker waits behind a fetch that it holds back
+            "fetch.wait.max.ms": int(tuning.fetch_wait_s * 1000),
             "fetch.queue.backoff.ms": 10,  # the default of 1 s starves a reader whose queue is as short as ours
             "fetch.error.backoff.ms": 100,
             "session.timeout.ms": int(tuning.session_timeout_s * 1000),

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from consumer.observer import Silence
+from consumer.observer import Silence, Turn
 from consumer.partition import Rules
 from consumer.ports import TransportError
-from consumer.step import Decision
 from consumer.worker import ALARM_RETRY_S, RETRY_S, Worker
 from tests.harness.fault import Fault
 from tests.harness.live import Live, wait_until
@@ -24,14 +23,13 @@ WALL = Rules(horizon_days=60, clock="wall")
 
 
 class Durations(Silence):
-    """Remembers how long commits took."""
+    """Remembers how long publishing took."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def committed(self, partition: int, decision: Decision, seconds: float) -> None:
-        del partition, decision
-        self.seconds.append(seconds)
+    def turned(self, turn: Turn) -> None:
+        self.seconds.append(turn.publishing)
 
 
 def store_away(world: World, _: Worker, __: pytest.MonkeyPatch) -> float:

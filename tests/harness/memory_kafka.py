@@ -33,11 +33,11 @@ from consumer.ports import (
     TopicFacts,
     TransportError,
 )
+from consumer.transport.transaction import NULL_VALUE, refuse_unfenced
 
 Point = Literal["before_transaction", "mid_transaction", "after_commit"]
 State = Literal["open", "committed", "aborted"]
 NOBODY = Membership(-1, "", None, frozenset())
-NULL_VALUE = ("value", b"null")
 
 
 class Crash(BaseException):
@@ -455,7 +455,7 @@ class MemorySink:
     def publish(
         self, records: Sequence[OutputRecord], offsets: Mapping[int, Committed], membership: Membership
     ) -> None:
-        self._refuse_unfenced(offsets, membership)
+        refuse_unfenced(offsets, membership)
         self._transact(records, offsets, membership)
 
     def write(self, records: Sequence[OutputRecord]) -> None:
@@ -482,14 +482,6 @@ class MemorySink:
 
     def close(self) -> None:
         self._epoch = None
-
-    def _refuse_unfenced(self, offsets: Mapping[int, Committed], membership: Membership) -> None:
-        if not offsets:
-            raise ValueError("a transaction without offsets would have no outcome to read back")
-        if membership.generation < 0 or not membership.member_id:
-            raise TransportError("refused to publish: not a member of the group", retriable=True, fenced=True)
-        if offsets.keys() - membership.partitions:
-            raise TransportError("refused to publish partitions that are not ours", retriable=True, fenced=True)
 
     def _refuse_stale(self, membership: Membership) -> None:
         """What the group's coordinator does with the offsets of a member that it does not know (KIP-447)."""

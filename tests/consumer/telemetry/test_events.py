@@ -64,9 +64,9 @@ def said() -> dict[str, tuple[set[str], set[str]]]:
     """Tell a Telemetry everything that there is to tell; return level and fields of each event that it says."""
     log, hands = Log(), Hands()
     telemetry = Telemetry(b"key", log, now=hands)
-    telemetry.committed(0, decided({"lines": 0}), 0.01)
+    telemetry.committed(0, decided({"lines": 0}))
     hands.now += 2 * PROGRESS_EVERY_S
-    telemetry.committed(0, decided({"lines": ENOUGH, "guests": ENOUGH}), 0.01)
+    telemetry.committed(0, decided({"lines": ENOUGH, "guests": ENOUGH}))
     for verdict in ("in step", "diverged"):
         telemetry.recovered(0, verdict, decided({}).state)
     telemetry.released(0)

@@ -164,7 +164,7 @@ class TestEvents:
         telemetry, _ = told(hands)
         telemetry.trouble("the store", StoreUnavailable("down"))
         known = [telemetry.trouble_now]
-        telemetry.committed(0, decided({}), 0.01)
+        telemetry.committed(0, decided({}))
         known.append(telemetry.trouble_now)
         telemetry.trouble("the store", StoreUnavailable("down"))
         hands.now += TROUBLE_LASTS_S
@@ -179,17 +179,17 @@ class TestEvents:
 
         telemetry = Telemetry(b"key", Log(), on_swept=swept)
         last = replace(decided({}), snapshot=SnapshotRecord(1, 100, 1, b"", 1.0))
-        telemetry.committed(0, decided({}, ended=False), 0.01)
-        telemetry.committed(1, last, 0.01)
+        telemetry.committed(0, decided({}, ended=False))
+        telemetry.committed(1, last)
         telemetry.lagging({})
         assert ends == []
-        telemetry.committed(0, last, 0.01)
+        telemetry.committed(0, last)
         for _ in range(2):
             telemetry.lagging({})
         assert ends == [{0: True, 1: True}]
-        telemetry.committed(2, decided({}, ended=False), 0.01)
+        telemetry.committed(2, decided({}, ended=False))
         telemetry.released(2)
-        telemetry.committed(1, last, 0.01)
+        telemetry.committed(1, last)
         telemetry.lagging({})
         assert len(ends) == 2, "a partition that went elsewhere in its sweep holds nothing up"
 
@@ -264,7 +264,7 @@ class TestFirstDay:
     def test_a_mistake_is_named_once(self, counter: str, words: str) -> None:
         telemetry, log = told()
         for lines in (0, ENOUGH, 2 * ENOUGH):
-            telemetry.committed(0, decided({"lines": lines, counter: lines}), 0.01)
+            telemetry.committed(0, decided({"lines": lines, counter: lines}))
         (said,) = log.of("is this meant?")
         assert words in said["advice"]
         assert str(ENOUGH) in said["advice"]
@@ -284,8 +284,8 @@ class TestFirstDay:
     def test_what_was_counted_before_this_worker_is_not_its_matter(self) -> None:
         telemetry, log = told()
         history = {"lines": 5_000, "refused.too_late": 5_000}
-        telemetry.committed(0, decided(history), 0.01)
-        telemetry.committed(0, decided(history | {"lines": 5_200, "applied": 200}), 0.01)
+        telemetry.committed(0, decided(history))
+        telemetry.committed(0, decided(history | {"lines": 5_200, "applied": 200}))
         assert log.of("is this meant?") == []
 
 
@@ -317,7 +317,7 @@ class TestMetrics:
         metrics = Metrics(lambda: frozenset(held))
         metrics.of(telemetry)
         for partition in (0, 1):
-            telemetry.committed(partition, decided({"lines": 1, "applied": 1}), 0.01)
+            telemetry.committed(partition, decided({"lines": 1, "applied": 1}))
         held.remove(1)
         assert {k[-1] for k in scraped(metrics) if k[0] == "segmenter_day"} == {"0"}
 
@@ -381,7 +381,7 @@ class TestMetrics:
         hands.now += 7
         telemetry.written(0)  # the same commit, tried again
         assert _of(metrics, "segmenter_outbox_age_seconds") == {"0": 7, "1": 7, "2": 7}
-        telemetry.committed(0, decided({}), 0.01)
+        telemetry.committed(0, decided({}))
         telemetry.recovered(1, "republish", decided({}).state)
         telemetry.released(2)
         assert _of(metrics, "segmenter_outbox_age_seconds") == {"0": 0, "1": 0, "2": 0}
@@ -418,8 +418,8 @@ class TestMetrics:
         running = Sweep(2, 100, 1, "hash", EVERYONE // 4 - 1)
         rewinds = (Rewind(2, 5, 1, None), Rewind(3, 9, 1, None))
         state = PartitionState(10, running, 0, rewinds=rewinds)
-        telemetry.committed(0, Decision(state, Statistics.zeros(1, 1)), 0.01)
-        telemetry.committed(1, decided({}), 0.01)
+        telemetry.committed(0, Decision(state, Statistics.zeros(1, 1)))
+        telemetry.committed(1, decided({}))
         assert _of(metrics, "segmenter_sweep_progress") == {"0": 0.25, "1": 1.0}
         assert _of(metrics, "segmenter_rewinds_total") == {"0": 2, "1": 0}
 
@@ -431,7 +431,7 @@ class TestMetrics:
         at_half_past_twelve_in_london = int(datetime(2024, 7, 1, 12, 30, tzinfo=UTC).timestamp())
         sweep = Sweep(1, 19_905, 1, "hash", None)
         telemetry.committed(
-            0, Decision(PartitionState(1, sweep, at_half_past_twelve_in_london), Statistics.zeros(1, 1)), 0.01
+            0, Decision(PartitionState(1, sweep, at_half_past_twelve_in_london), Statistics.zeros(1, 1))
         )
         assert _of(metrics, "segmenter_newest_event_age_seconds") == {"0": 1_800}
 
@@ -451,7 +451,7 @@ class TestMetrics:
 class TestHealth:
     def test_ready_when_every_part_answers_and_nothing_stands_still(self) -> None:
         telemetry, _ = told()
-        telemetry.committed(0, decided({}), 0.01)
+        telemetry.committed(0, decided({}))
         found = health(telemetry, {"kafka": lambda: None, "redis": lambda: None}, frozenset({0}), {})
         assert found.ready
         assert found.partitions[0]["day"] == str(date(1970, 1, 1) + timedelta(days=100))

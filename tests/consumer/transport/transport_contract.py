@@ -329,6 +329,17 @@ class SourceContract:
         join(transport, source)
         assert source.membership().instance == "worker-1"
 
+    def test_a_question_does_not_wait_long_behind_a_fetch_that_finds_nothing(self, transport: Transport) -> None:
+        source = joined(transport, transport.topic())
+        flow(source)
+        took = []
+        for _ in range(3):
+            source.poll(0.02)  # leaves a fetch with the broker, which would hold it back for half a second by default
+            asked = time.monotonic()
+            source.ends(ALL)
+            took.append(time.monotonic() - asked)
+        assert min(took) < 0.3, took
+
     def test_bounds_are_those_of_any_partition(self, transport: Transport) -> None:
         topic = transport.topic()
         transport.write(topic, 2, [(b"k", b"v")] * 3)
