@@ -45,7 +45,13 @@ def kafka_python() -> tuple[Iterator[list[Record]], Send, Callable[[], object]]:
 def librdkafka() -> tuple[Iterator[list[Record]], Send, Callable[[], object]]:
     """Return the same as `kafka_python`."""
     consumer = confluent_kafka.Consumer(
-        {"bootstrap.servers": KAFKA, "group.id": OUTPUT, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        {
+            "bootstrap.servers": KAFKA,
+            "group.id": OUTPUT,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "fetch.queue.backoff.ms": 10,  # by default a queue that was full rests for a second
+        }
     )
     consumer.assign([confluent_kafka.TopicPartition(INPUT, partition, 0) for partition in range(PARTITIONS)])
     producer = confluent_kafka.Producer({"bootstrap.servers": KAFKA, "linger.ms": 5, "partitioner": "murmur2_random"})

@@ -21,7 +21,7 @@ import msgspec
 
 from features.orders import binding_key
 from features.redis_index import FIELD, SCHEMA_OF_BUCKETS, bucket_of, buckets_for
-from features.redis_store import Client, Keys, checksum, guarded, read_buckets
+from features.redis_store import Client, Keys, fence_checksum, guarded, read_buckets
 from features.store import StoreRefused
 
 CHUNK = 2_000
@@ -225,7 +225,7 @@ class GenerationLoader:
         self, partition: int, state: bytes, *, epoch: int = 0, last: str = "0:0", parent: str = "0:0"
     ) -> None:
         """Write where a partition begins: commit 0:0, epoch 0, unless it goes on from earlier ones."""
-        crc = checksum(last.encode(), parent.encode(), state)
+        crc = fence_checksum(last.encode(), parent.encode(), state, self._buckets_of(partition))
         fence = {"epoch": epoch, "last": last, "parent": parent, "state": state, "crc": crc}
         guarded(lambda: self._redis.hset(self._keys.of(partition, "fence"), mapping=fence))
 

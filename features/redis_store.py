@@ -181,6 +181,14 @@ def checksum(*parts: bytes) -> bytes:
     return b"%08x" % crc32(b"\n".join(parts))
 
 
+def fence_checksum(last: bytes, parent: bytes, state: bytes, buckets: int) -> bytes:
+    """Return the checksum of a partition's fence, its epoch aside: that is raised by who knows nothing of the rest.
+
+    buckets: in how many the sweep's order lies; one is not written, nor covered.
+    """
+    return checksum(last, parent, state, *([b"%d" % buckets] if buckets > 1 else []))
+
+
 def _answer(answer: Any, key: bytes | None = None) -> Any:
     """Return one answer of a pipeline; raise what it means where it is an error, which then is the key's."""
 
@@ -259,23 +267,16 @@ class RedisStore:
                     f"partition {partition}: Redis holds no state of generation {self.keys.generation_name}",
                     replaced=generation not in (None, self._generation),
                 )
-            fences[partition] = self._checked(partition, *found[:-1])
-            self._buckets[partition] = _number_of_buckets(found[-1], self.keys.of(partition, "fence"))
+            buckets = _number_of_buckets(found[-1], self.keys.of(partition, "fence"))
+            fences[partition] = self._checked(partition, found[:-1], buckets)
+            self._buckets[partition] = buckets
         return fences
 
-    def _checked(
-        self,
-        partition: int,
-        epoch: bytes,
-        last: bytes,
-        parent: bytes,
-        state: bytes,
-        crc: bytes | None,
-        owner: bytes | None,
-    ) -> Fence:
+    def _checked(self, partition: int, found: Sequence[Any], buckets: int) -> Fence:
+        epoch, last, parent, state, crc, owner = found
         if not (epoch.isdigit() and len(epoch) <= 18 and _COMMIT_ID.fullmatch(last) and _COMMIT_ID.fullmatch(parent)):
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its epoch or commits are none of ours")
-        if crc is not None and crc != checksum(last, parent, state):
+        if crc is not None and crc != fence_checksum(last, parent, state, buckets):
             raise InvalidKey(self.keys.of(partition, "fence").decode(), "its checksum does not match")
         return Fence(int(epoch), last.decode(), parent.decode(), state, (owner or b"").decode("utf-8", "replace"))
 
@@ -466,7 +467,8 @@ class RedisStore:
         args += [c.statistics or b"", c.day_entry or b"", c.sample, c.touched, int(c.begins)]
         args += [snapshot.sweep if c.snapshot else b"", snapshot.statistics, snapshot.sweep - 2]
         args += [len(order), len(c.created), len(c.deleted), len(c.marks), len(c.replaced), c.follows or c.parent]
-        args += [checksum(c.id.encode(), (c.follows or c.parent).encode(), c.state), checksum(c.outbox), c.owner]
+        crc = fence_checksum(c.id.encode(), (c.follows or c.parent).encode(), c.state, buckets)
+        args += [crc, checksum(c.outbox), c.owner]
         args += [c.row.data, c.row.day, c.row.first_day] if c.row else [b"", 0, 0]
         args += [buckets, len(places)]
         args += [c.states[customer] for customer in order]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from features.identity import POSITION_BITS, position
 from features.redis_generation import GenerationLoader, LoadEnded
 from features.redis_index import PER_BUCKET, SCHEMA_OF_BUCKETS, bucket_name, bucket_of, buckets_for
-from features.redis_store import RedisStore, connect
+from features.redis_store import RedisStore, connect, fence_checksum
 from features.store import Commit, InvalidKey, OutOfStep, StoreRefused
 from tests.harness.bindings import a_binding
 from tests.harness.memory_store import MemoryStore
@@ -162,7 +162,9 @@ def test_a_commit_laid_out_for_another_number_of_buckets_is_refused(store: Redis
     """Redis was emptied and the same generation loaded anew, while a worker knew the old number."""
     store.raise_epoch(0, 1)
     store.fences([0])
-    client.hset(store.keys.of(0, "fence"), "buckets", 32)
+    fence = store.keys.of(0, "fence")
+    last, parent, state = client.hmget(fence, "last", "parent", "state")
+    client.hset(fence, mapping={"buckets": 32, "crc": fence_checksum(last, parent, state, 32)})
     with pytest.raises(OutOfStep):
         store.commit(0, FIRST)
     assert store.fences([0])[0].last == "0:0", "whoever takes over reads the number"
@@ -178,6 +180,13 @@ def test_a_number_of_buckets_that_cannot_be_is_refused(
         with pytest.raises(InvalidKey, match="buckets") as caught:
             call()
         assert caught.value.key == store.key(0, "fence")
+
+
+def test_another_number_than_was_written_is_refused(store: RedisStore, client: Any) -> None:
+    """A power of two as well, by which the sweep would look for most customers where they are not."""
+    client.hset(store.keys.of(0, "fence"), "buckets", 8)
+    with pytest.raises(InvalidKey, match="checksum"):
+        store.fences([0])
 
 
 def test_tasks_elsewhere_load_the_same_buckets(store: RedisStore, client: Any, namespace: str) -> None:
