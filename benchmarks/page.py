@@ -29,6 +29,7 @@ How to read it:
 - A rate counts only where the output is right: the peers' records are a plain loop's, record by record; ours are
   verified by `segmenter verify`, and everybody's stored features are that loop's.
 - CPU is that of the process and its children, and beside it the store's, by a measured event.
+- One reader takes about 110,000 records a second of the output: raw-produce-librdkafka writes them faster than that.
 """
 
 

@@ -52,7 +52,7 @@ def parts(peers: bool) -> list[Part]:
         Part("throughput", ("benchmarks.contest", "--events", "200000", "--customers", "50000")),
         Part("latency", ("benchmarks.latency", "--seconds", "10", "--customers", "100000")),
         Part("growth", ("benchmarks.growth", "--sizes", "10000", "100000", "--events", "100000", *history)),
-        Part("workers", ("benchmarks.workers", "--events", "100000", "--customers", "20000")),
+        Part("workers", ("benchmarks.workers", "--events", "200000", "--customers", "50000")),
         Part("bootstrap", ("benchmarks.bootstrapping", "--rows", "2000000", "--customers", "200000")),
     ]
 

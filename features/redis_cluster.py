@@ -14,8 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
+from redis._parsers.commands import CommandPolicies, RequestPolicy, ResponsePolicy
 from redis.backoff import NoBackoff
 from redis.cluster import PRIMARY, ClusterNode, ClusterPipeline
+from redis.commands.policies import StaticPolicyResolver
 from redis.connection import parse_url
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
@@ -70,6 +72,19 @@ def _node(host: str, port: int) -> ClusterNode:
     return ClusterNode(host, port, PRIMARY)  # type: ignore[no-untyped-call]  # redis-py gives this one no types
 
 
+class _ScriptsByTheirKeys(StaticPolicyResolver):
+    """Sends a script where its keys lie, as redis-py's client does outside of pipelines.
+
+    Its pipeline asks the default node for the keys first, with all that the script is given, and so again for each; and
+    where that node is gone it never asks how the slots lie.
+    """
+
+    def resolve(self, command_name: str) -> CommandPolicies | None:
+        if command_name == "evalsha":
+            return CommandPolicies(RequestPolicy.DEFAULT_KEYED, ResponsePolicy.DEFAULT_KEYED)
+        return super().resolve(command_name)
+
+
 class _Cluster(redis.RedisCluster):
     """redis-py's client, which finds a node without slots too: whoever asks for what moves to one is sent there (ASK).
 
@@ -100,4 +115,5 @@ class _Cluster(redis.RedisCluster):
                 raise
 
         pipe.parent_execute_command = send_again
+        pipe._policy_resolver = _ScriptsByTheirKeys()  # noqa: SLF001 -- the library hands a client's own to no pipeline
         return pipe

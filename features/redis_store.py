@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -417,8 +417,8 @@ class RedisStore:
         return list(guarded(lambda: self._redis.zrangebyscore(key, first_day, "+inf"), key))
 
     def commit(self, partition: int, commit: Commit) -> None:
-        keys, args = self._request(partition, commit)
-        self._judge(partition, guarded(lambda: self._commit(keys=keys, args=args)))
+        for failure in self.commit_each({partition: commit}).values():
+            raise failure
 
     def commit_each(self, commits: Mapping[int, Commit]) -> dict[int, StoreError]:
         try:
@@ -426,23 +426,36 @@ class RedisStore:
         except StoreError as error:  # every outcome is unknown
             return dict.fromkeys(commits, error)
         failures: dict[int, StoreError] = {}
-        for (partition, commit), answer in zip(commits.items(), answers, strict=True):
+        forgot = {p: commits[p] for p, answer in answers.items() if isinstance(answer, redis.exceptions.NoScriptError)}
+        if forgot:
             try:
-                if isinstance(answer, redis.exceptions.NoScriptError):
-                    self.commit(partition, commit)  # brings the script
-                else:
+                guarded(lambda: self._bring_script(forgot))
+                answers |= guarded(lambda: self._answers(forgot))
+            except StoreError as error:
+                failures |= dict.fromkeys(forgot, error)
+        for partition, answer in answers.items():
+            try:
+                if partition not in failures:
                     self._judge(partition, _answer(answer))
             except StoreError as error:
                 failures[partition] = error
         return failures
 
-    def _answers(self, commits: Mapping[int, Commit]) -> list[Any]:
+    def _answers(self, commits: Mapping[int, Commit]) -> dict[int, Any]:
         """Send scripts one behind the other. A pipeline of redis-py would ask for each first whether it is known."""
         pipe = self._redis.pipeline(transaction=False)
         for partition, commit in commits.items():
             keys, args = self._request(partition, commit)
             pipe.execute_command("EVALSHA", self._commit.sha, len(keys), *keys, *args)
-        return list(pipe.execute(raise_on_error=False))
+        return dict(zip(commits, pipe.execute(raise_on_error=False), strict=True))
+
+    def _bring_script(self, partitions: Iterable[int]) -> None:
+        """Load the commit's script where partitions lie; elsewhere in a cluster somebody may be silent."""
+        if isinstance(self._redis, redis.Redis):
+            self._redis.script_load(self._commit.script)
+            return
+        for node in {self._redis.get_node_from_key(self.keys.generation(partition)) for partition in partitions}:
+            self._redis.get_redis_connection(node).script_load(self._commit.script)
 
     def _get(self, partition: int, name: str) -> bytes | None:
         key = self.keys.of(partition, name)

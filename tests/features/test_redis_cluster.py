@@ -206,6 +206,57 @@ def test_when_nobody_answers_it_is_waited_for(own_cluster: StoreCluster, namespa
     assert store.fences([0])[0].last == "1:1"
 
 
+def test_each_commit_is_sent_once_and_only_where_it_lies(own_cluster: StoreCluster, namespace: str) -> None:
+    """The library would ask its default node for the keys first, with all that is to be written."""
+    store = loaded(own_cluster.url, namespace)
+    assert store.commit_each(dict.fromkeys(range(PARTITIONS), FIRST)) == {}, "brings the script"
+    servers = [own_cluster.client(node) for node in own_cluster.nodes]
+    for server in servers:
+        server.config_resetstat()
+    assert store.commit_each(dict.fromkeys(range(PARTITIONS), SECOND)) == {}
+    asked_of = [server.info("commandstats") for server in servers]
+    assert not any("cmdstat_command|getkeys" in each for each in asked_of)
+    assert sum(each["cmdstat_evalsha"]["calls"] for each in asked_of) == PARTITIONS
+
+
+def test_commits_find_a_master_that_took_over_from_the_one_that_the_client_asks_by_default(
+    own_cluster: StoreCluster, namespace: str
+) -> None:
+    """Nothing but commits is asked for: every partition has one whose outcome is unknown."""
+    client: Any = connect(own_cluster.url)
+    loaded(own_cluster.url, namespace)
+    store = RedisStore(client, namespace, "1")
+    assert store.commit_each(dict.fromkeys(range(PARTITIONS), FIRST)) == {}
+    default = client.get_default_node().name
+    gone = next(node for node in own_cluster.nodes if node.url.removeprefix("redis://").startswith(default))
+    own_cluster.add_replica(gone)
+    gone.kill()
+
+    def second() -> None:
+        for failure in store.commit_each(dict.fromkeys(range(PARTITIONS), SECOND)).values():
+            raise failure
+
+    asked(second)
+    assert {fence.last for fence in store.fences(range(PARTITIONS)).values()} == {"1:2"}
+
+
+def test_a_script_is_brought_to_a_master_that_forgot_it_while_another_one_is_silent(
+    own_cluster: StoreCluster, namespace: str
+) -> None:
+    loaded(own_cluster.url, namespace)
+    store = RedisStore(connect(own_cluster.url, timeout_s=1.0), namespace, "1")
+    silent, *others = own_cluster.nodes
+    there = {p: FIRST for p in range(PARTITIONS) if own_cluster.home(slot(store, p)) is not silent}
+    for node in others:
+        own_cluster.client(node).config_set("cluster-require-full-coverage", "no")
+        own_cluster.client(node).script_flush()
+    silent.freeze()
+    try:
+        assert store.commit_each(there) == {}
+    finally:
+        silent.thaw()
+
+
 def test_an_address_of_the_other_kind_is_told_as_such(
     redis_cluster: StoreCluster, redis_url: str, namespace: str
 ) -> None:
@@ -254,7 +305,7 @@ def test_the_published_users_need_what_the_file_says_of_a_cluster(
     allow(*rules, ">secret", *told[1].split())
     with pytest.raises(StoreRefused, match="credentials"):
         connect(RedisAddress(own_cluster.url, user, "wrong"))
-    loaded(own_cluster.url, namespace)
+    loaded(address if user == "segmenter-commands" else own_cluster.url, namespace)
     store = RedisStore(connect(address), namespace, "1")
     store.commit(0, FIRST)
     home = own_cluster.home(slot(store, 0))
