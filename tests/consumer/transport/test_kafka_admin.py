@@ -10,6 +10,7 @@ from consumer.ports import Committed, TransportError
 from consumer.transport.embedded import EmbeddedBroker
 from consumer.transport.kafka_admin import KafkaAdmin, TopicSpec, admin, our_topics, topic_facts
 from consumer.transport.kafka_python_transport import KafkaSettings, KafkaSink, KafkaSource, SourceTuning
+from tests.harness.live import wait_until
 
 
 @pytest.fixture
@@ -72,7 +73,8 @@ def test_group_is_counted_and_its_offsets_listed(settings: KafkaSettings, client
     sink.open()
     sink.publish([], {1: Committed(5, "2:3")}, source.membership())
     assert client.group_members(namespace) == 1
-    assert client.group_offsets(namespace, namespace) == {1: (5, "2:3")}
+    # A transaction is committed before its offsets are: the coordinator carries them over a moment later.
+    wait_until(lambda: client.group_offsets(namespace, namespace) == {1: (5, "2:3")}, "offsets that are carried over")
     source.close()
     sink.close()
     assert client.group_members(namespace) == 0
