@@ -18,7 +18,8 @@ from zlib import crc32
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException
+from redis.commands.core import Script
+from redis.exceptions import NoScriptError, RedisClusterException
 from redis.retry import Retry
 
 from features.identity import position
@@ -46,6 +47,9 @@ T = TypeVar("T")
 Client: TypeAlias = redis.Redis | redis.RedisCluster
 """What `connect` returns; the shell passes it on without knowing the library."""
 
+Request: TypeAlias = tuple[list[bytes], list[Any]]
+"""A script's KEYS and ARGV."""
+
 TIMEOUT_S = 5.0
 _NOT_NOW = (
     redis.ConnectionError,
@@ -58,7 +62,7 @@ _NOT_NOW = (
 )
 _PAUSING = re.compile(r"(?:^|[ :]-?)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|READONLY|CLUSTERDOWN|MASTERDOWN)\b")
 """Words of an answer that says "not now": the first, or inside what a script met. Some have no class in redis-py."""
-_MOVING = (redis.exceptions.TryAgainError, redis.exceptions.NoScriptError)
+_MOVING = (redis.exceptions.TryAgainError, NoScriptError)
 """What a slot on its way answers; NOSCRIPT that of a node without slots, to which no script was sent."""
 _BUCKETS_AT_ONCE = 256
 _COMMIT_ID = re.compile(rb"\d{1,18}:\d{1,18}")
@@ -297,7 +301,8 @@ class RedisStore:
 
     def raise_epoch(self, partition: int, epoch: int, owner: str = "") -> None:
         keys = [self.keys.generation(partition), self.keys.of(partition, "fence")]
-        self._judge(partition, guarded(lambda: self._fence(keys=keys, args=[self._generation, epoch, owner])))
+        answers = self._run(self._fence, {partition: (keys, [self._generation, epoch, owner])})
+        self._judge(partition, _answer(answers[partition]))
 
     def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
         asked = [(partition, ids) for partition, ids in wanted.items() if ids]
@@ -422,47 +427,53 @@ class RedisStore:
 
     def commit_each(self, commits: Mapping[int, Commit]) -> dict[int, StoreError]:
         try:
-            answers = guarded(lambda: self._answers(commits))
+            answers = self._run(self._commit, {p: self._request(p, commit) for p, commit in commits.items()})
         except StoreError as error:  # every outcome is unknown
             return dict.fromkeys(commits, error)
         failures: dict[int, StoreError] = {}
-        forgot = {p: commits[p] for p, answer in answers.items() if isinstance(answer, redis.exceptions.NoScriptError)}
-        if forgot:
-            try:
-                guarded(lambda: self._bring_script(forgot))
-                answers |= guarded(lambda: self._answers(forgot))
-            except StoreError as error:
-                failures |= dict.fromkeys(forgot, error)
         for partition, answer in answers.items():
             try:
-                if partition not in failures:
-                    self._judge(partition, _answer(answer))
+                self._judge(partition, _answer(answer))
             except StoreError as error:
                 failures[partition] = error
         return failures
 
-    def _answers(self, commits: Mapping[int, Commit]) -> dict[int, Any]:
+    def _run(self, script: Script, requests: Mapping[int, Request]) -> dict[int, Any]:
+        """Run a script for each partition, in one round trip; return answers and errors. Raises `StoreError`.
+
+        Who lacks the script is given it; elsewhere in a cluster somebody may be silent.
+        """
+        answers = guarded(lambda: self._sent(script, requests))
+        lacking = {p: requests[p] for p, answer in answers.items() if isinstance(answer, NoScriptError)}
+        if lacking:
+            try:
+                guarded(lambda: self._bring(script, lacking))
+                answers |= guarded(lambda: self._sent(script, lacking))
+            except StoreError as error:
+                answers |= dict.fromkeys(lacking, error)
+        return answers
+
+    def _sent(self, script: Script, requests: Mapping[int, Request]) -> dict[int, Any]:
         """Send scripts one behind the other. A pipeline of redis-py would ask for each first whether it is known."""
         pipe = self._redis.pipeline(transaction=False)
-        for partition, commit in commits.items():
-            keys, args = self._request(partition, commit)
-            pipe.execute_command("EVALSHA", self._commit.sha, len(keys), *keys, *args)
-        return dict(zip(commits, pipe.execute(raise_on_error=False), strict=True))
+        for keys, args in requests.values():
+            pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+        return dict(zip(requests, pipe.execute(raise_on_error=False), strict=True))
 
-    def _bring_script(self, partitions: Iterable[int]) -> None:
-        """Load the commit's script where partitions lie; elsewhere in a cluster somebody may be silent."""
+    def _bring(self, script: Script, partitions: Iterable[int]) -> None:
+        """Load a script where partitions lie."""
         if isinstance(self._redis, redis.Redis):
-            self._redis.script_load(self._commit.script)
+            self._redis.script_load(script.script)
             return
         for node in {self._redis.get_node_from_key(self.keys.generation(partition)) for partition in partitions}:
-            self._redis.get_redis_connection(node).script_load(self._commit.script)
+            self._redis.get_redis_connection(node).script_load(script.script)
 
     def _get(self, partition: int, name: str) -> bytes | None:
         key = self.keys.of(partition, name)
         found: bytes | None = guarded(lambda: self._redis.get(key), key)
         return found
 
-    def _request(self, partition: int, c: Commit) -> tuple[list[bytes], list[Any]]:
+    def _request(self, partition: int, c: Commit) -> Request:
         """Lay a commit out as commit.lua's KEYS and ARGV."""
         of = self.keys.of
         buckets = self._buckets_of(partition)
