@@ -39,12 +39,12 @@ from consumer.transport.kafka_producer import (
 from consumer.transport.kafka_settings import KafkaSettings
 from consumer.transport.transaction import (
     DELIVERY_TIMEOUT_S,
-    NULL_VALUE,
     OPEN_TIMEOUT_S,
     PUBLISH_TIMEOUT_S,
     REQUEST_TIMEOUT_S,
     TRANSACTION_TIMEOUT_S,
     UNKNOWN_TOPIC_S,
+    as_written,
     nothing,
     refuse_unfenced,
 )
@@ -207,7 +207,5 @@ def _check_sent(records: Sequence[OutputRecord], pending: Sequence[Any], deadlin
 
 
 def _send(producer: Any, record: OutputRecord) -> Any:
-    value, headers = record.value, list(record.headers)
-    if record.key is None and value is None:
-        value, headers = b"", [*headers, NULL_VALUE]
-    return producer.send(record.topic, value=value, key=record.key, headers=headers, partition=record.partition)
+    value, headers = as_written(record)
+    return producer.send(record.topic, value=value, key=record.key, headers=list(headers), partition=record.partition)

@@ -21,12 +21,12 @@ from consumer.transport.librdkafka_settings import client
 from consumer.transport.librdkafka_source import serial_of
 from consumer.transport.transaction import (
     DELIVERY_TIMEOUT_S,
-    NULL_VALUE,
     OPEN_TIMEOUT_S,
     PUBLISH_TIMEOUT_S,
     REQUEST_TIMEOUT_S,
     TRANSACTION_TIMEOUT_S,
     UNKNOWN_TOPIC_S,
+    as_written,
     nothing,
     refuse_unfenced,
 )
@@ -197,9 +197,8 @@ class _Open:
 
     def send(self, record: OutputRecord, deadline: float) -> None:
         """Hand a record over; waits while the library's queue is full."""
-        value, headers = record.value, list[tuple[str, str | bytes | None]](record.headers)
-        if record.key is None and value is None:  # as kafka_sink.py writes it: readers know one form
-            value, headers = b"", [*headers, NULL_VALUE]
+        value, found = as_written(record)
+        headers = list[tuple[str, str | bytes | None]](found)
         while True:
             try:
                 self.producer.produce(

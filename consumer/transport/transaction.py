@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from consumer.ports import Committed, Membership, TransportError
+from consumer.ports import Committed, Membership, OutputRecord, TransportError
 
 TRANSACTION_TIMEOUT_S = 15.0
 """The coordinator aborts a transaction open for longer. Everything below must end before."""
@@ -20,12 +20,16 @@ OPEN_TIMEOUT_S = 10.0
 UNKNOWN_TOPIC_S = 3.0
 """A topic that the brokers do not know for so long does not exist."""
 
-NULL_VALUE = ("value", b"null")
-"""Header of a record that was null in key and value: the library refuses to write that, so its value is b''."""
-
 
 def nothing() -> None:
     """Stand in for the crash point `mid_transaction`."""
+
+
+def as_written(record: OutputRecord) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:
+    """Return value and headers; null in key and value, which kafka-python refuses, is an empty value with a header."""
+    if record.key is None and record.value is None:
+        return b"", (*record.headers, ("value", b"null"))
+    return record.value, record.headers
 
 
 def refuse_unfenced(offsets: Mapping[int, Committed], membership: Membership) -> None:

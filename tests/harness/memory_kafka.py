@@ -33,7 +33,7 @@ from consumer.ports import (
     TopicFacts,
     TransportError,
 )
-from consumer.transport.transaction import NULL_VALUE, refuse_unfenced
+from consumer.transport.transaction import as_written, refuse_unfenced
 
 Point = Literal["before_transaction", "mid_transaction", "after_commit"]
 State = Literal["open", "committed", "aborted"]
@@ -286,9 +286,7 @@ class MemoryKafka:
         return self._open[transactional_id]
 
     def append_in(self, transaction: Transaction, record: OutputRecord) -> None:
-        value, headers = record.value, record.headers
-        if record.key is None and value is None:
-            value, headers = b"", (*headers, NULL_VALUE)
+        value, headers = as_written(record)
         self._now_ms += 1
         log = self.log(record.topic, record.partition)
         log.append(InputRecord(0, self._now_ms, record.key, value, headers), transaction)
