@@ -37,7 +37,7 @@ from consumer.transport.kafka_producer import (
     send_offsets,
 )
 from consumer.transport.kafka_settings import KafkaSettings
-from consumer.transport.transaction import (
+from consumer.transport.kafka_transaction import (
     DELIVERY_TIMEOUT_S,
     OPEN_TIMEOUT_S,
     PUBLISH_TIMEOUT_S,

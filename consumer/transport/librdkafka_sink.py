@@ -16,10 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from consumer.ports import Committed, Membership, OutputRecord, TransportError
 from consumer.transport.kafka_settings import KafkaSettings
-from consumer.transport.librdkafka_errors import LIBRARY_ERRORS, Connection, kafka_error, translated
-from consumer.transport.librdkafka_settings import client
-from consumer.transport.librdkafka_source import serial_of
-from consumer.transport.transaction import (
+from consumer.transport.kafka_transaction import (
     DELIVERY_TIMEOUT_S,
     OPEN_TIMEOUT_S,
     PUBLISH_TIMEOUT_S,
@@ -30,6 +27,9 @@ from consumer.transport.transaction import (
     nothing,
     refuse_unfenced,
 )
+from consumer.transport.librdkafka_errors import LIBRARY_ERRORS, Connection, kafka_error, translated
+from consumer.transport.librdkafka_settings import client
+from consumer.transport.librdkafka_source import serial_of
 
 _BATCH_BYTES = 512 << 10
 _SMALLER = 1_024

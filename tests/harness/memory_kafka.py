@@ -33,7 +33,7 @@ from consumer.ports import (
     TopicFacts,
     TransportError,
 )
-from consumer.transport.transaction import as_written, refuse_unfenced
+from consumer.transport.kafka_transaction import as_written, refuse_unfenced
 
 Point = Literal["before_transaction", "mid_transaction", "after_commit"]
 State = Literal["open", "committed", "aborted"]

@@ -29,7 +29,7 @@ from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchB
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from consumer.ports import Committed, OutputRecord, TransportError
-from consumer.transport import kafka_producer, kafka_records, kafka_sink, kafka_source, transaction
+from consumer.transport import kafka_producer, kafka_records, kafka_sink, kafka_source, kafka_transaction
 from consumer.transport.embedded import EmbeddedBroker
 from consumer.transport.kafka_admin import TopicSpec, admin
 from consumer.transport.kafka_python_transport import KafkaReader, KafkaSettings, KafkaSink, KafkaSource
@@ -226,8 +226,10 @@ def test_library_offers_no_deadline_for_a_transaction(call: str) -> None:
 
 
 def test_our_delivery_ends_before_our_transaction_and_the_transaction_before_the_coordinators() -> None:
-    assert transaction.REQUEST_TIMEOUT_S < transaction.DELIVERY_TIMEOUT_S < transaction.PUBLISH_TIMEOUT_S
-    assert transaction.PUBLISH_TIMEOUT_S < transaction.TRANSACTION_TIMEOUT_S
+    assert (
+        kafka_transaction.REQUEST_TIMEOUT_S < kafka_transaction.DELIVERY_TIMEOUT_S < kafka_transaction.PUBLISH_TIMEOUT_S
+    )
+    assert kafka_transaction.PUBLISH_TIMEOUT_S < kafka_transaction.TRANSACTION_TIMEOUT_S
 
 
 def test_library_delivers_longer_than_a_transaction_lives_by_default() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from consumer.commands.running import END_WITHIN_S
 from consumer.transport.kafka_settings import AGAIN_S, KafkaSettings
 from consumer.transport.kafka_source import LEAVE_S, SourceTuning
-from consumer.transport.transaction import OPEN_TIMEOUT_S, PUBLISH_TIMEOUT_S
+from consumer.transport.kafka_transaction import OPEN_TIMEOUT_S, PUBLISH_TIMEOUT_S
 
 SECURE = KafkaSettings(
     "a:9092, b:9092",

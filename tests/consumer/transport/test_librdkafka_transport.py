@@ -12,9 +12,9 @@ from consumer.ports import Committed, Membership, Sink, Source, TransportError
 from consumer.transport.kafka_admin import TopicSpec, admin
 from consumer.transport.kafka_python_transport import KafkaSettings, SourceTuning
 from consumer.transport.kafka_source import NOBODY
+from consumer.transport.kafka_transaction import nothing
 from consumer.transport.librdkafka_sink import LibrdkafkaSink
 from consumer.transport.librdkafka_source import LibrdkafkaSource, membership_of, serial_of
-from consumer.transport.transaction import nothing
 from tests.consumer.transport.test_kafka_python_defects import written_between
 from tests.consumer.transport.test_kafka_transport import KafkaTransport
 from tests.consumer.transport.transport_contract import (
